@@ -1,0 +1,110 @@
+"""The errors of every room, classed by what the caller should do next.
+
+::
+
+    EngineError
+    ├── InvalidArgument        fix the request
+    ├── Unauthorized           log in
+    ├── Forbidden              give up
+    ├── NotFound               name something else
+    │   ├── NoSuchContainer · NoSuchImage · NoSuchNetwork · NoSuchVolume · NoSuchExec
+    ├── NotModified            nothing to do
+    ├── Conflict               change the state, then retry
+    │   └── AlreadyExists
+    ├── Unsupported            another engine or version does this
+    ├── Unavailable            retry later
+    ├── Cancelled              –
+    └── System                 read the log
+        ├── NoSpace            make room
+        └── DataLoss           restore
+            └── DigestMismatch
+
+``str(error)`` is the sentence a person reads and Docker's own clients search for words in ("No such container: x").
+Numbers do not live here: HTTP statuses are in ``daemon/status.py``, the registry's codes in ``registry/codes.py``.
+"""
+
+
+class EngineError(Exception):
+    """Any failure that was raised on purpose; its text is one sentence for the user."""
+
+
+class InvalidArgument(EngineError):
+    """The request itself is wrong."""
+
+
+class Unauthorized(EngineError):
+    """Credentials are missing or were refused."""
+
+
+class Forbidden(EngineError):
+    """Understood and refused for good."""
+
+
+class NotFound(EngineError):
+    """Nothing goes by that name."""
+
+
+class NoSuchContainer(NotFound):
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"No such container: {ref}")
+
+
+class NoSuchImage(NotFound):
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"No such image: {ref}")
+
+
+class NoSuchNetwork(NotFound):
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"network {ref} not found")
+
+
+class NoSuchVolume(NotFound):
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"get {ref}: no such volume")
+
+
+class NoSuchExec(NotFound):
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"No such exec instance: {ref}")
+
+
+class NotModified(EngineError):
+    """Already so; nothing was done."""
+
+
+class Conflict(EngineError):
+    """The thing's present state forbids it."""
+
+
+class AlreadyExists(Conflict):
+    """The name is taken."""
+
+
+class Unsupported(EngineError):
+    """This engine does not do that, and says so instead of half doing it."""
+
+
+class Unavailable(EngineError):
+    """Not now: starting up, shutting down, or a peer is away."""
+
+
+class Cancelled(EngineError):
+    """The caller went away."""
+
+
+class System(EngineError):
+    """The kernel or a peer failed; the text says which operation and why."""
+
+
+class NoSpace(System):
+    """A write met a full disk or quota; what was half written is gone."""
+
+
+class DataLoss(System):
+    """Stored bytes are not what they were."""
+
+
+class DigestMismatch(DataLoss):
+    def __init__(self, expected: str, actual: str, what: str = "content") -> None:
+        super().__init__(f"{what} has digest {actual}, expected {expected}: it was altered or truncated on the way")
