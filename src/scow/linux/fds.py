@@ -1,0 +1,150 @@
+"""Descriptors: opening below a root that its owner may have filled with symlinks, closing many at once.
+
+`open_in_root` and `create_in_root` treat a directory descriptor as "/": neither "..", nor absolute or magic
+links lead out of it, also while somebody renames things in it.
+"""
+
+import errno
+import os
+import stat
+import struct
+
+from scow.linux.constants import KEYCTL_JOIN_SESSION_KEYRING
+from scow.linux.syscall import buffer, filled, syscall
+
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+RESOLVE_CACHED = 0x20
+
+CLOSE_RANGE_CLOEXEC = 4
+LAST_FD = 0xFFFFFFFF
+
+#: As many symlinks as the kernel follows in one path (MAXSYMLINKS).
+MAX_SYMLINKS = 40
+
+_AGAIN = 128  # openat2 gives EAGAIN while a rename races with "..": try that often
+
+
+def openat2(dir_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open `path` relative to `dir_fd` under RESOLVE_* rules; always close-on-exec.
+
+    Raises:
+        OSError: EXDEV or ELOOP where a rule forbids the path.
+    """
+    how = filled(struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve))
+    for _ in range(_AGAIN):
+        try:
+            return syscall("openat2", dir_fd, os.fsencode(path), how, len(how), what=os.fsdecode(path))
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+    raise OSError(errno.EAGAIN, "the path is renamed faster than it can be followed", os.fsdecode(path))
+
+
+def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open `path` as a process with its root at `root_fd` would, refusing magic links (/proc/self/fd, /proc/1/root)."""
+    return openat2(root_fd, path, flags, mode, resolve | RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+
+
+def create_in_root(root_fd: int, path: str, directory: bool, mode: int = 0o755) -> int:
+    """An O_PATH descriptor of `path` below `root_fd`; what is missing is made.
+
+    Folders on the way, and at the end a folder or an empty file. Dangling symlinks are followed inside the root, as
+    Docker does.
+
+    Args:
+        mode: of the last component, if it is made; folders on the way get 0o755.
+
+    Raises:
+        OSError: ELOOP, ENOTDIR, or a read-only file system.
+    """
+    try:
+        return open_in_root(root_fd, path, os.O_PATH)
+    except FileNotFoundError:
+        return _walk(root_fd, path, directory, mode)
+
+
+def _walk(root_fd: int, path: str, directory: bool, mode: int) -> int:
+    """Component by component, never through a link the kernel follows: ".." is the stack, not the directory's entry."""
+    stack = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)]
+    todo = _parts(path)
+    links = 0
+    try:
+        while todo:
+            name = todo.pop()
+            if name == "..":
+                if len(stack) > 1:
+                    os.close(stack.pop())
+                continue
+            fd = _open_or_make(stack[-1], name, directory or bool(todo), mode if not todo else 0o755)
+            kind = os.fstat(fd).st_mode
+            if stat.S_ISLNK(kind):
+                links += 1
+                target = os.readlink("", dir_fd=fd)
+                os.close(fd)
+                if links > MAX_SYMLINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if target.startswith("/"):
+                    while len(stack) > 1:
+                        os.close(stack.pop())
+                todo.extend(_parts(target))
+                continue
+            stack.append(fd)
+            if todo and not stat.S_ISDIR(kind):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return stack.pop()
+    finally:
+        for fd in stack:
+            os.close(fd)
+
+
+def _parts(path: str) -> list[str]:
+    """The components of `path`, last first, so that the next one is popped."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _open_or_make(parent_fd: int, name: str, directory: bool, mode: int) -> int:
+    """An O_PATH descriptor of the entry itself (also a symlink); made when it is missing."""
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=parent_fd)
+    except FileNotFoundError:
+        pass
+    try:
+        if directory:
+            os.mkdir(name, mode, dir_fd=parent_fd)
+        else:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=parent_fd))
+    except FileExistsError:
+        pass  # somebody else made it meanwhile: take theirs, it is looked at like any other
+    return os.open(name, flags, dir_fd=parent_fd)
+
+
+def close_range(first: int, last: int = LAST_FD, flags: int = 0) -> None:
+    """Close descriptors `first` to `last` (or mark them close-on-exec with CLOSE_RANGE_CLOEXEC)."""
+    syscall("close_range", first, last, flags)
+
+
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor above 2 that is not in `keep`."""
+    first = 3
+    for fd in sorted(keep):
+        if fd > first:
+            close_range(first, fd - 1)
+        first = max(first, fd + 1)
+    close_range(first)
+
+
+def file_system(fd: int) -> int:
+    """The magic number of the file system `fd` lies on (``PROC_SUPER_MAGIC`` …)."""
+    held = buffer(256)
+    syscall("fstatfs", fd, held, what=f"fd {fd}")
+    return int(struct.unpack_from("=q", held.raw)[0])
+
+
+def join_session_keyring(name: str) -> None:
+    """A keyring of its own, so that keys of the caller's session are not seen."""
+    syscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name.encode())

@@ -1,0 +1,49 @@
+"""/proc and prctl: what processes are there, what this one is called."""
+
+from scow.linux.constants import PR_SET_NAME
+from scow.linux.syscall import filled, poke, syscall
+
+#: Longest name the kernel keeps, without the final zero byte (TASK_COMM_LEN - 1).
+_NAME = 15
+
+
+def prctl(option: int, argument: int = 0) -> int:
+    """prctl(2) with one number."""
+    return syscall("prctl", option, argument, 0, 0, 0)
+
+
+def set_title(title: str) -> None:
+    """Show this process as `title` in ``ps`` and ``top``, in place of the interpreter's arguments."""
+    syscall("prctl", PR_SET_NAME, filled(title.encode()[:_NAME] + b"\0"), 0, 0, 0)
+    fields = stat_fields("self")
+    start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: 48 and 49 in proc_pid_stat(5)
+    room = end - start
+    if room > 1:
+        poke(start, title.encode()[: room - 1].ljust(room, b"\0"))
+
+
+def stat_fields(pid: int | str) -> list[str]:
+    """The fields of /proc/<pid>/stat from the third (state) on; the name, which may hold anything, is left out.
+
+    Raises:
+        ProcessLookupError, FileNotFoundError: no such process.
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].decode().split()
+
+
+def start_time(pid: int) -> int:
+    """When `pid` started, in clock ticks since boot: with the pid itself an identity that is not reused."""
+    return int(stat_fields(pid)[19])
+
+
+def boot_id() -> str:
+    """A text that differs after every boot."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def set_domainname(name: str) -> None:
+    """The NIS domain name of this UTS namespace."""
+    data = name.encode()
+    syscall("setdomainname", filled(data), len(data), what=name)
