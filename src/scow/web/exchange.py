@@ -164,7 +164,7 @@ class Conversation(Body):
         finally:
             gone.cancel()
             sender.cancel()
-            await asyncio.wait({sender, gone})
+            await asyncio.gather(sender, gone, return_exceptions=True)
         if sender.cancelled():
             raise Cancelled("the client went away")
         sender.result()

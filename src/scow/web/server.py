@@ -77,12 +77,14 @@ class Server:
 
         Raises:
             OSError: the socket cannot listen.
+            System: a TLS file is missing or wrong.
         """
         loop = asyncio.get_running_loop()
+        context = tls.context() if tls is not None else None
 
         def factory() -> asyncio.Protocol:
             stream = Stream(self._connected)
-            return TlsLayer(stream, tls.context, server_side=True) if tls is not None else stream
+            return TlsLayer(stream, context, server_side=True) if context is not None else stream
 
         if sock.family == socket.AF_UNIX:
             listener: Any = await loop.create_unix_server(factory, sock=sock, backlog=BACKLOG)

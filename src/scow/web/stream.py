@@ -108,14 +108,9 @@ class Stream(asyncio.Protocol):
 
     async def read(self, limit: int = 65536) -> bytes:
         """The next bytes, at most `limit`; ``b""`` when the peer has half-closed or is gone. One reader at a time."""
-        while not self._chunks:
-            if self._eof:
-                return b""
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
+        await self.wait_readable()
+        if not self._chunks:
+            return b""
         chunk = self._chunks.popleft()
         if len(chunk) > limit:
             self._chunks.appendleft(chunk[limit:])
@@ -182,6 +177,15 @@ class Stream(asyncio.Protocol):
             if self._ended is None:
                 self._ended = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._ended)
+
+    async def wait_readable(self) -> None:
+        """Return when `read` would return at once; reads nothing. Not while somebody else reads."""
+        while not self._chunks and not self._eof:
+            self._reader = asyncio.get_running_loop().create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
 
     async def wait_closed(self) -> None:
         """Return when the connection is gone."""

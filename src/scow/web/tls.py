@@ -18,7 +18,6 @@ import contextlib
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scow.errors import System
@@ -33,32 +32,36 @@ HANDSHAKE_TIMEOUT = 20.0
 
 @dataclass(frozen=True, slots=True)
 class TlsConfig:
-    """A server's TLS: a ready context. Make one with `server_tls`."""
+    """A server's TLS: paths of its certificate and key; with `verify_peer` only clients that `ca` signed get in."""
 
-    context: ssl.SSLContext
+    cert: str
+    key: str
+    ca: str | None = None
+    verify_peer: bool = False
 
+    def context(self) -> ssl.SSLContext:
+        """What the sockets use; reads the files.
 
-def server_tls(certificate: Path, key: Path, client_ca: Path | None = None) -> TlsConfig:
-    """TLS for a listening socket; with `client_ca` only clients with a certificate of that authority get in.
-
-    Raises:
-        System: a file is missing or does not hold what its name says.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(certificate, key)
-        if client_ca is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(client_ca)
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(str(path) for path in (certificate, key, client_ca) if path)
-        raise System(f"cannot load the TLS files {files}: {error}") from error
-    return TlsConfig(context)
+        Raises:
+            System: a file is missing or does not hold what its name says, or `verify_peer` has no `ca`.
+        """
+        if self.verify_peer and not self.ca:
+            raise System("verifying clients needs a certificate authority: name its file with --tlscacert")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.cert, self.key)
+            if self.ca and self.verify_peer:
+                context.load_verify_locations(self.ca)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ssl.SSLError) as error:
+            files = ", ".join(path for path in (self.cert, self.key, self.ca) if path)
+            raise System(f"cannot load the TLS files {files}: {error}") from error
+        return context
 
 
 def client_context(
-    ca: Path | None = None, certificate: Path | None = None, key: Path | None = None, *, verify: bool = True
+    ca: str | None = None, certificate: str | None = None, key: str | None = None, *, verify: bool = True
 ) -> ssl.SSLContext:
     """TLS for a client: the system's authorities plus `ca`; a client certificate; `verify=False` accepts anybody.
 
@@ -72,7 +75,7 @@ def client_context(
         if certificate is not None:
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        files = ", ".join(str(path) for path in (ca, certificate, key) if path)
+        files = ", ".join(path for path in (ca, certificate, key) if path)
         raise System(f"cannot load the TLS files {files}: {error}") from error
     if not verify:
         context.check_hostname = False
