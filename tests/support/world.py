@@ -58,7 +58,8 @@ class World:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(timeout=60)
-        assert self._namespace is not None and self._namespace.stdout is not None
+        assert self._namespace is not None
+        assert self._namespace.stdout is not None
         self._namespace.kill()
         self._namespace.wait()
         self._namespace.stdout.close()
@@ -189,6 +190,18 @@ class World:
                 return b"".join(iter(lambda: sock.recv(65536), b""))
 
         return self.here(connect)
+
+
+def cable(one: World, two: World) -> tuple[str, str]:
+    """Join two machines by a cable; their addresses on it."""
+    addresses = ("10.213.0.1", "10.213.0.2")
+    assert two._namespace is not None
+    far = str(two._namespace.pid)
+    subprocess.run(one.inside("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", far), check=True)
+    for world, address in zip((one, two), addresses, strict=True):
+        subprocess.run(world.inside("ip", "address", "add", f"{address}/24", "dev", "eth0"), check=True)
+        subprocess.run(world.inside("ip", "link", "set", "eth0", "up"), check=True)
+    return addresses
 
 
 @contextlib.contextmanager
