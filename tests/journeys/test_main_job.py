@@ -47,9 +47,19 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
         certificates = Certificates(two.root / "tls", there)
         registry = f"{here}:5000"
         one.start("--insecure-registry", registry, "--bip", "10.201.0.1/16")
-        two.start("--insecure-registry", registry, "--bip", "10.202.0.1/16", "-H", f"tcp://{there}:2376", *certificates.daemon())
+        two.start(
+            "--insecure-registry",
+            registry,
+            "--bip",
+            "10.202.0.1/16",
+            "-H",
+            f"tcp://{there}:2376",
+            *certificates.daemon(),
+        )
         one.others.append(
-            one.spawn(str(BIN / "scow-registry"), "--root", str(one.root / "registry"), "--addr", registry, log="registry.log")
+            one.spawn(
+                str(BIN / "scow-registry"), "--root", str(one.root / "registry"), "--addr", registry, log="registry.log"
+            )
         )
         one.scow("image", "bootstrap", "busybox")
         yield Hosts(one, two, registry, there, certificates)

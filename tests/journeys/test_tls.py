@@ -48,7 +48,9 @@ def test_a_stranger_is_turned_away(served: Served, tmp_path: Path) -> None:
     served.world.scow("-H", "tcp://127.0.0.1:2376", *stranger.client(), "version", status=1)
     with pytest.raises(OSError, match=r".*"):
         # In the clear: the connection is closed without an answer.
-        assert not served.world.talk("127.0.0.1", 2376, b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 2")
+        assert not served.world.talk("127.0.0.1", 2376, b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n").startswith(
+            b"HTTP/1.1 2"
+        )
         raise ConnectionError("closed")
 
 
