@@ -259,12 +259,7 @@ class HttpClient:
             reason = error.verify_message or str(error)
             raise PeerFailed(f"cannot reach {where}: tls: failed to verify certificate: {reason}") from None
         except ssl.SSLError as error:
-            hint = (
-                "http: server gave HTTP response to HTTPS client"
-                if _speaks_http(error)
-                else f"tls: {error.reason or error}"
-            )
-            raise PeerFailed(f"cannot reach {where}: {hint}") from None
+            raise PeerFailed(f"cannot reach {where}: {_tls_reason(error)}") from None
         except socket.gaierror as error:
             raise PeerFailed(f"cannot reach {where}: lookup {host}: {error.strerror}") from None
         except OSError as error:

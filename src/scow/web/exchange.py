@@ -75,6 +75,10 @@ class Conversation(Body):
                 raise Refusal(408, "the request's headers took too long to arrive") from None
         if isinstance(event, h11.Request):
             self._request = event
+            names = {bytes(key) for key, _ in event.headers}
+            if {b"content-length", b"transfer-encoding"} <= names:
+                # RFC 9112 section 6.1: whoever sends both may be smuggling a request past a proxy.
+                raise Refusal(400, "malformed request: both Content-Length and Transfer-Encoding")
             return event
         return None
 

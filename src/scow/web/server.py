@@ -142,6 +142,7 @@ class Server:
             head = await conversation.next_head()
         except Refusal as refusal:
             await conversation.answer(self._failure(refusal), self._extra)
+            await conversation.finish()
             return False
         finally:
             del self._idle[task]

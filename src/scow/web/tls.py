@@ -109,6 +109,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         self._failed = failed
         self._timer: asyncio.TimerHandle | None = None
         self._plain: deque[bytes] = deque()
+        self._raw_eof = False
         self._peer_eof = False
 
     # -- towards the socket ----------------------------------------------------------------------------------------
@@ -130,7 +131,8 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
 
     def eof_received(self) -> bool:
         """The TCP stream ended: before the handshake a failure, later at most the end of reading."""
-        self._incoming.write_eof()
+        # OpenSSL is not told: an end without close_notify would break the session, and with it our own sending.
+        self._raw_eof = True
         if not self._connected:
             self._fail(ConnectionResetError("the connection was closed during the TLS handshake"))
             return False
@@ -205,6 +207,7 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         try:
             data = self._tls.read(CHUNK)
         except ssl.SSLWantReadError:
+            self._peer_eof = self._raw_eof
             return False
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             data = b""
