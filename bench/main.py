@@ -2,8 +2,8 @@
 
     scripts/bench [--rounds N] [--only WORD] [--json FILE]
 
-Every figure is the median of its rounds; `min` shows what a quiet machine gives. Peers (crun, runc, podman, docker with a
-daemon) are run in turn with ours, round by round, so that the machine's mood meets both alike.
+Every figure is the median of its rounds; `min` shows what a quiet machine gives. Peers (crun, runc, podman, docker with
+a daemon) are run in turn with ours, round by round, so that the machine's mood meets both alike.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def starts(world: World, report: Report, rounds: int) -> None:
 
 
 def peer_starts(folder: Path) -> dict[str, Timed]:
-    """`run` of the same busybox by low-level runtimes (no image, no network, no API) and by engines, where installed."""
+    """`run` of the same busybox by low-level runtimes (no image, network or API) and by engines, where installed."""
     cases: dict[str, Timed] = {}
     rootfs = folder / "rootfs" / "bin"
     rootfs.mkdir(parents=True)
@@ -112,8 +112,8 @@ def peer_starts(folder: Path) -> dict[str, Timed]:
         name = f"bench-{os.getpid()}"
         works = subprocess.run([runtime, "run", "-b", str(bundle), name], capture_output=True).returncode == 0
         if works:
-            cases[f"peer: {runtime} run (no image, no network, no API)"] = lambda r=runtime, b=bundle: quiet(  # type: ignore[misc]
-                r, "run", "-b", str(b), name
+            cases[f"peer: {runtime} run (no image, no network, no API)"] = lambda r=runtime, b=bundle, n=name: quiet(  # type: ignore[misc]
+                r, "run", "-b", str(b), n
             )
         else:
             print(f"peer: {runtime} is installed but does not run here")

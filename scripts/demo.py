@@ -1,7 +1,8 @@
 """Scow's whole job on one machine: engine, image, build, run, isolation, registry, a second host, and a clean end.
 
-Everything lives in a temporary folder and in two network namespaces that play two machines joined by a cable, so the demo
-needs nothing of the host's network and leaves nothing behind. Each step prints what is run, what it shows, and its time.
+Everything lives in a temporary folder and in two network namespaces that play two machines joined by a cable, so the
+demo needs nothing of the host's network and leaves nothing behind. Each step prints what is run, what it shows, and its
+time.
 """
 
 import contextlib
@@ -227,7 +228,8 @@ def second_host(one: Host, two: Host, work: Path) -> str:
         certificates(work / "tls")
         two.engine(
             "-H", f"tcp://{ADDRESS[TWO]}:2376", "--tlsverify", "--tlscacert", f"{work}/tls/ca.pem",
-            "--tlscert", f"{work}/tls/server-cert.pem", "--tlskey", f"{work}/tls/server-key.pem", "--bip", "10.202.0.1/16",
+            "--tlscert", f"{work}/tls/server-cert.pem", "--tlskey", f"{work}/tls/server-key.pem",
+            "--bip", "10.202.0.1/16",
         )  # fmt: skip
         stranger = subprocess.run(
             one.inside(str(BIN / "scow"), "-H", f"tcp://{ADDRESS[TWO]}:2376", "version"), capture_output=True, text=True

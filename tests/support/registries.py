@@ -33,7 +33,9 @@ def start_docker_registry(world: World, address: str) -> subprocess.Popen[bytes]
         f"version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {world.root / 'peer'}}},"
         f" delete: {{enabled: true}}}}\nhttp: {{addr: {address}}}\n"
     )
-    process = subprocess.Popen(world.inside(program, "serve", str(config)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        world.inside(program, "serve", str(config)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if b"listening on" in line:

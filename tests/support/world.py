@@ -197,7 +197,9 @@ def cable(one: World, two: World) -> tuple[str, str]:
     addresses = ("10.213.0.1", "10.213.0.2")
     assert two._namespace is not None
     far = str(two._namespace.pid)
-    subprocess.run(one.inside("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", far), check=True)
+    subprocess.run(
+        one.inside("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", far), check=True
+    )
     for world, address in zip((one, two), addresses, strict=True):
         subprocess.run(world.inside("ip", "address", "add", f"{address}/24", "dev", "eth0"), check=True)
         subprocess.run(world.inside("ip", "link", "set", "eth0", "up"), check=True)

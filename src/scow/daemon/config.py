@@ -1,7 +1,7 @@
 """What the daemon was told: dockerd's option names, its ``daemon.json`` keys, one table for both.
 
-The table is the single list: command line, file and documentation are read from it. A directive given both as a flag and
-in the file is refused, as dockerd does, because nobody can say which one was meant.
+The table is the single list: command line, file and documentation are read from it. A directive given both as a flag
+and in the file is refused, as dockerd does, because nobody can say which one was meant.
 """
 
 import argparse

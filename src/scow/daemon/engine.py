@@ -1,25 +1,17 @@
 """The engine: every room put together. It has fields and opens and closes them; the verbs are in the rooms."""
 
-import asyncio
 import contextlib
 import logging
-import os
-import uuid
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from scow.build.builder import Builder
-from scow.containers.service import Containers, ContainersConfig
+from scow.containers.service import Containers
 from scow.content.store import ContentStore
 from scow.daemon.config import Config
-from scow.errors import System
 from scow.events import Bus
-from scow.fileio import atomic_write, lock_file
 from scow.images.store import Images
-from scow.networks.config import NetworkConfig
 from scow.networks.service import Networks
-from scow.registry.client.registry import Registry, RegistryConfig
-from scow.snapshots.choose import open_snapshotter
+from scow.registry.client.registry import Registry
 from scow.snapshots.snapshotter import Snapshotter
 from scow.tasks.tasks import Tasks
 from scow.volumes.service import Volumes

@@ -43,7 +43,9 @@ def listeners(config: Config) -> Iterator[list[Listener]]:
         for address in config.hosts:
             scheme, separator, rest = address.partition("://")
             if not separator:
-                raise InvalidArgument(f"invalid bind address {address!r}: write unix://PATH, tcp://ADDRESS:PORT or fd://")
+                raise InvalidArgument(
+                    f"invalid bind address {address!r}: write unix://PATH, tcp://ADDRESS:PORT or fd://"
+                )
             if scheme == "unix":
                 found.append(Listener(address, held.enter_context(_unix(rest, config)), None))
             elif scheme == "tcp":
@@ -120,7 +122,9 @@ def _group(wanted: str) -> int:
             return grp.getgrnam(name).gr_gid
         except KeyError:
             if wanted:
-                raise InvalidArgument(f"no such group {wanted!r}: create it with groupadd or leave --group out") from None
+                raise InvalidArgument(
+                    f"no such group {wanted!r}: create it with groupadd or leave --group out"
+                ) from None
     return 0
 
 
@@ -134,7 +138,9 @@ def _tcp(address: str, rest: str, config: Config) -> socket.socket:
     if tls_of(config) is None:
         log.warning("%s is served without TLS: every local user who reaches it is root", address)
     try:
-        family, _, _, _, where = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, where = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(where)
@@ -164,6 +170,8 @@ def _loopback(host: str) -> bool:
 
 def _from_systemd() -> list[socket.socket]:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        raise InvalidArgument("-H fd:// needs sockets from systemd: start scowd by a socket unit, or give unix:// or tcp://")
+        raise InvalidArgument(
+            "-H fd:// needs sockets from systemd: start scowd by a socket unit, or give unix:// or tcp://"
+        )
     count = int(os.environ.get("LISTEN_FDS", "0"))
     return [socket.socket(fileno=LISTEN_FDS_START + index) for index in range(count)]

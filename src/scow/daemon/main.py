@@ -84,9 +84,7 @@ async def serve(config: Config) -> int:
         loop.add_signal_handler(number, _stop, stopping)
     loop.add_signal_handler(signal.SIGUSR1, dump_tasks)
     async with open_engine(config) as engine:
-        server = Server(
-            engine, all_routes(), status_of=answer_to, prefix_versions=True, extra_headers=HEADERS
-        )
+        server = Server(engine, all_routes(), status_of=answer_to, prefix_versions=True, extra_headers=HEADERS)
         with contextlib.ExitStack() as held:
             sockets = held.enter_context(listeners(config))
             loop.add_signal_handler(signal.SIGHUP, reload, engine)
