@@ -1,4 +1,4 @@
-"""Two engines exchange an image by our registry, by Debian's docker-registry and by save and load: one digest everywhere."""
+"""Two engines exchange an image by our registry, Debian's docker-registry, save and load: one digest everywhere."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from support.certificates import Certificates
 from support.registries import docker_registry_program, start_docker_registry, start_scow_registry
 from support.world import World, cable

@@ -1,7 +1,7 @@
 """The main job by each of three clients: our CLI, the docker CLI and docker-py.
 
-Build a two-stage image, run two containers from it, see what they share and what not, reach a published port, push, pull by
-digest on a second engine that is reached by mutual TLS only, run there, build again from cache, delete, find the image
+Build a two-stage image, run two containers from it, see what they share and what not, reach a published port, push, pull
+by digest on a second engine that is reached by mutual TLS only, run there, build again from cache, delete, find the image
 unaltered.
 """
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import docker
 import pytest
+
 from support.certificates import Certificates
 from support.world import BIN, DOCKER_CLI, World, cable
 

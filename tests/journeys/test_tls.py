@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.certificates import Certificates
 from support.world import BIN, DOCKER_CLI, World
 
@@ -46,16 +47,16 @@ def test_exec_returns_every_byte_of_32_mib(served: Served, client: str) -> None:
 def test_a_stranger_is_turned_away(served: Served, tmp_path: Path) -> None:
     stranger = Certificates(tmp_path, "127.0.0.1")
     served.world.scow("-H", "tcp://127.0.0.1:2376", *stranger.client(), "version", status=1)
-    with pytest.raises(OSError, match=r".*"):
-        # In the clear: the connection is closed without an answer.
-        assert not served.world.talk("127.0.0.1", 2376, b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n").startswith(
-            b"HTTP/1.1 2"
-        )
-        raise ConnectionError("closed")
+    # In the clear nothing is answered: what comes is a TLS alert or the end of the connection.
+    try:
+        answer = served.world.talk("127.0.0.1", 2376, b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+    except ConnectionResetError:
+        answer = b""
+    assert b"HTTP/" not in answer
 
 
 def test_plain_tcp_beyond_loopback_is_refused_unless_forced(own_world: World) -> None:
-    with pytest.raises(AssertionError, match="refusing to serve tcp://0.0.0.0:2375 without TLS"):
+    with pytest.raises(AssertionError, match=r"refusing to serve tcp://0\.0\.0\.0:2375 without TLS"):
         own_world.start("-H", "tcp://0.0.0.0:2375")
     own_world.start("-H", "tcp://0.0.0.0:2375", "--allow-plain-tcp")
     answer = own_world.talk("127.0.0.1", 2375, b"GET /_ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

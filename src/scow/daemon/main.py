@@ -1,7 +1,7 @@
 """``scowd``: read the configuration, open the engine, listen, and close in order when told to stop.
 
-Signals: TERM and INT close the engine; a second one leaves at once. USR1 writes every asyncio task with its stack to the
-log. HUP reads the configuration file again and takes over what may change while running (labels, debug).
+Signals: TERM and INT close the engine; a second one leaves at once. USR1 writes every asyncio task with its stack to
+the log. HUP reads the configuration file again and takes over what may change while running (labels, debug).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Operations of the Engine API that this engine declines, each with its reason; see SCOPE.md.
 
-Clients probe some of them (Portainer, Traefik and docker-py ask ``/swarm``), so the answers are Docker's own for an engine
-that is in no swarm.
+Clients probe some of them (Portainer, Traefik and docker-py ask ``/swarm``), so the answers are Docker's own for an
+engine that is in no swarm.
 """
 
 from typing import TYPE_CHECKING
