@@ -1,0 +1,109 @@
+"""One more process in a running container: join its namespaces through the first process's pidfd, then the program.
+
+The pidfd, not the number, says whose namespaces are meant: a container that ended meanwhile cannot be mistaken for
+whatever got its pid.
+"""
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from scow.linux import pty
+from scow.linux.fds import join_session_keyring
+from scow.linux.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUTS,
+    open_namespace,
+    setns,
+)
+from scow.runtime import process as program
+from scow.runtime import terminal
+from scow.runtime.create import Started, follow, fork
+from scow.runtime.sync import Channel, Failed, channels
+
+if TYPE_CHECKING:
+    from scow.runtime.cgroup import Cgroup
+
+_JOINED = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP
+
+
+def exec_process(
+    target_fd: int,
+    process: dict[str, Any],
+    *,
+    id: str,  # noqa: A002 - the spec's own word
+    cgroup: "Cgroup | None",
+    stdio: tuple[int, int, int] | None,
+    filter_program: bytes | None,
+    permitted: int,
+) -> Started:
+    """Start `process` (runtime-spec "process") in the container whose first process is behind pidfd `target_fd`.
+
+    Args:
+        id: the container's, which names its session keyring.
+        stdio: descriptors 0 to 2, or None for a terminal from the container's own devpts.
+
+    Raises:
+        Failed: it could not be started; nothing is left of it.
+    """
+    ours, theirs = channels()
+    own_fd = open_namespace("pid", "self")
+
+    def body(channel: Channel, progress: program.Progress) -> None:
+        _enter(target_fd, process, id, cgroup, stdio, filter_program, permitted, channel, progress)
+
+    try:
+        try:
+            setns(target_fd, CLONE_NEWPID)
+        except OSError as error:
+            raise Failed("namespaces", error.errno or 0, "", "the container is not running") from None
+        try:
+            pid = fork(body, ours, theirs)
+        except OSError as error:  # its pid namespace is being taken down
+            raise Failed("namespaces", error.errno or 0, "", "the container is not running") from None
+        finally:
+            setns(own_fd, CLONE_NEWPID)
+        return follow(pid, ours)
+    finally:
+        os.close(own_fd)
+        theirs.close()
+        ours.close()
+
+
+def _enter(
+    target_fd: int,
+    process: dict[str, Any],
+    id: str,  # noqa: A002
+    cgroup: "Cgroup | None",
+    stdio: tuple[int, int, int] | None,
+    filter_program: bytes | None,
+    permitted: int,
+    channel: Channel,
+    progress: program.Progress,
+) -> None:
+    """The child, in order; returns only by raising."""
+    program.reset_signals()
+    os.setsid()
+    progress.stage = "limits"
+    program.limit(process)
+    if cgroup is not None:
+        progress.stage = "cgroup"
+        cgroup.join_self()
+    progress.stage = "namespaces"
+    setns(target_fd, _JOINED)
+    with contextlib.suppress(OSError):  # as for the first process: goes on without a keyring of its own
+        join_session_keyring(f"_ses.{id}")
+    if stdio is None:
+        progress.stage = "terminal"
+        root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        slave = terminal.open_terminal(root_fd, channel, terminal.console_size(process))
+        pty.make_controlling(slave)
+        stdio = (slave, slave, slave)
+    progress.stage = "stdio"
+    program.take_stdio(stdio, int((process.get("user") or {}).get("uid", 0)))
+    program.become(process, filter_program, permitted, channel, progress)
+    program.execute(process, channel, progress)

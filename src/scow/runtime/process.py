@@ -1,0 +1,183 @@
+"""From a process inside the container to the program: user, limits, capabilities, seccomp, working folder, execve.
+
+Shared by the first process (``init.py``) and by execs (``exec.py``). Order matters and is written in `become`. Runs in
+a child forked for it: nothing here is undone, errors end the child.
+"""
+
+import errno
+import os
+import resource
+import signal
+from typing import Any
+
+from scow.linux import seccomp
+from scow.linux.capabilities import drop_bounding, mask, set_all, set_sets
+from scow.linux.constants import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS
+from scow.linux.fds import close_all_but
+from scow.linux.proc import prctl
+from scow.runtime.sync import Channel
+
+#: Where programs are looked for when the environment has no PATH (Docker's default).
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_UNLIMITED = (1 << 64) - 1
+
+
+class Progress:
+    """What the child is doing, for the message that says why it failed."""
+
+    __slots__ = ("stage",)
+
+    def __init__(self) -> None:
+        self.stage = "start"
+
+
+def reset_signals() -> None:
+    """Undo what the interpreter did: ignored signals would stay ignored after execve."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def limit(process: dict[str, Any]) -> None:
+    """Resource limits and out-of-memory score; needs the host's /proc, so it comes before the container's root.
+
+    Raises:
+        OSError: a limit beyond what this process may give.
+    """
+    for entry in process.get("rlimits") or []:
+        number = getattr(resource, entry["type"])
+        try:
+            resource.setrlimit(number, (_rlimit(entry["soft"]), _rlimit(entry["hard"])))
+        except ValueError as error:
+            raise OSError(errno.EPERM, f"{error}", entry["type"]) from None
+    score = process.get("oomScoreAdj")
+    if score is not None:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(score))
+
+
+def _rlimit(value: int) -> int:
+    """Unlimited is all ones in the spec, -1 in some clients, and the platform's own constant to setrlimit."""
+    return resource.RLIM_INFINITY if value in (-1, _UNLIMITED) else value
+
+
+def take_stdio(stdio: tuple[int, int, int], uid: int) -> None:
+    """Make `stdio` descriptors 0 to 2, owned by the user so that /dev/stdout can be opened anew."""
+    for number, fd in enumerate(stdio):
+        if os.fstat(fd).st_rdev == 0 or os.isatty(fd):
+            try:
+                os.fchown(fd, uid, -1)
+            except OSError as error:
+                if error.errno not in (errno.EROFS, errno.EPERM, errno.EINVAL):
+                    raise
+        os.dup2(fd, number)
+
+
+def become(
+    process: dict[str, Any], filter_program: bytes | None, permitted: int, channel: Channel, progress: Progress
+) -> None:
+    """Give up everything the program is not to have; afterwards only `channel` and stdio are open.
+
+    The filter goes in before the capabilities go out unless no_new_privs is set: loading it takes CAP_SYS_ADMIN.
+
+    Args:
+        permitted: capabilities this process holds; the spec's others are left out, as Docker does.
+
+    Raises:
+        OSError: with `progress.stage` saying where.
+    """
+    user = process.get("user") or {}
+    close_all_but({channel.socket.fileno()})
+    os.umask(user.get("umask", 0o022))
+    wanted = process.get("capabilities") or {}
+    bounding, effective, allowed, inheritable, ambient = (
+        mask(wanted.get(kind) or []) & permitted
+        for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
+    )
+    progress.stage = "cwd"
+    folder = process.get("cwd") or "/"
+    entered = _chdir(folder, forgive=True)
+    progress.stage = "capabilities"
+    drop_bounding(bounding)
+    only_safe = bool(process.get("noNewPrivileges"))
+    if only_safe:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+    elif filter_program:
+        progress.stage = "seccomp"
+        seccomp.load(filter_program)
+    progress.stage = "user"
+    take_user(user)
+    progress.stage = "capabilities"
+    set_sets(permitted, permitted, inheritable)  # setuid cleared the effective set, which set_all needs
+    set_all(bounding, effective, allowed, inheritable, ambient)
+    if not entered:
+        progress.stage = "cwd"
+        _chdir(folder, forgive=False)
+    if only_safe and filter_program:
+        progress.stage = "seccomp"
+        seccomp.load(filter_program)
+
+
+def take_user(user: dict[str, Any]) -> None:
+    """Become uid, gid and additionalGids, keeping the permitted capabilities for the moment."""
+    uid, gid = int(user.get("uid", 0)), int(user.get("gid", 0))
+    prctl(PR_SET_KEEPCAPS, 1)
+    os.setgroups([int(group) for group in user.get("additionalGids") or []])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    prctl(PR_SET_KEEPCAPS, 0)
+
+
+def _chdir(folder: str, forgive: bool) -> bool:
+    """Enter `folder`; with `forgive` a refusal to root is not final (a network file system knows the user only)."""
+    try:
+        os.chdir(folder)
+    except PermissionError:
+        if forgive:
+            return False
+        raise
+    if not os.getcwd().startswith("/"):
+        raise OSError(errno.ENOENT, "the folder is outside of the container", folder)
+    return True
+
+
+def execute(process: dict[str, Any], channel: Channel, progress: Progress) -> None:
+    """Replace this process by the program; returns only by raising.
+
+    A name without "/" is looked for along the PATH of the process's own environment, as execvp does.
+
+    Raises:
+        OSError: ENOENT nothing by that name, EACCES not executable, ENOEXEC, E2BIG.
+    """
+    progress.stage = "exec"
+    args = process.get("args") or []
+    if not args or not args[0]:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), args[0] if args else "")
+    name = args[0]
+    environment: dict[str, str] = {}
+    for entry in process.get("env") or []:
+        key, _, value = entry.partition("=")
+        environment[key] = value
+    channel.send({"at": "exec"})
+    if "/" in name:
+        _execve(name, args, environment)
+    denied = False
+    for folder in (environment.get("PATH") or DEFAULT_PATH).split(":"):
+        try:
+            os.execve(f"{folder or '.'}/{name}", args, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            denied = True
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), name) from None
+    number = errno.EACCES if denied else errno.ENOENT
+    raise OSError(number, os.strerror(number), name)
+
+
+def _execve(path: str, args: list[str], environment: dict[str, str]) -> None:
+    try:
+        os.execve(path, args, environment)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), path) from None

@@ -1,0 +1,428 @@
+"""The plan of a container's file system: from the spec's mounts, devices and masks to a list of small steps.
+
+`plan` is pure; the steps are data with ``describe()`` and ``apply(root)``. Order: the spec's mounts as listed, device
+nodes and links in /dev, masked and read-only paths, the root's own read-only flag.
+"""
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from scow.errors import InvalidArgument
+from scow.linux.mount import (
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_NOATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NODIRATIME,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    clone_tree,
+    mount_setattr,
+    new_mount,
+)
+from scow.runtime.apply import Root, Step, is_directory
+
+if TYPE_CHECKING:
+    from scow.runtime.cgroup import ContainerMount
+
+#: option → (attributes added, attributes removed); with "r" in front: for the mounts below too.
+_ATTRIBUTES: dict[str, tuple[int, int]] = {
+    "ro": (MOUNT_ATTR_RDONLY, 0),
+    "rw": (0, MOUNT_ATTR_RDONLY),
+    "nosuid": (MOUNT_ATTR_NOSUID, 0),
+    "suid": (0, MOUNT_ATTR_NOSUID),
+    "nodev": (MOUNT_ATTR_NODEV, 0),
+    "dev": (0, MOUNT_ATTR_NODEV),
+    "noexec": (MOUNT_ATTR_NOEXEC, 0),
+    "exec": (0, MOUNT_ATTR_NOEXEC),
+    "nodiratime": (MOUNT_ATTR_NODIRATIME, 0),
+    "diratime": (0, MOUNT_ATTR_NODIRATIME),
+    "relatime": (0, MOUNT_ATTR__ATIME),
+    "norelatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    "noatime": (MOUNT_ATTR_NOATIME, MOUNT_ATTR__ATIME),
+    "atime": (0, MOUNT_ATTR__ATIME),
+    "strictatime": (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR__ATIME),
+    "nostrictatime": (0, MOUNT_ATTR__ATIME),
+    "nosymfollow": (MOUNT_ATTR_NOSYMFOLLOW, 0),
+    "symfollow": (0, MOUNT_ATTR_NOSYMFOLLOW),
+}
+_PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
+_IGNORED = frozenset({"defaults", "bind", "rbind", "async", "nomand", "loud"})
+_DEV = "/dev"
+
+#: Nodes every container has (runtime-spec config-linux.md "Default Devices").
+DEFAULT_DEVICES: tuple[tuple[str, int, int], ...] = (
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+)
+DEV_LINKS: tuple[tuple[str, str], ...] = (
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("core", "/proc/kcore"),
+)
+
+
+class Options:
+    """A mount's options, sorted by what they act on."""
+
+    __slots__ = ("add", "data", "propagation", "propagation_recursive", "recursive_add", "recursive_remove", "remove")
+
+    def __init__(self, words: list[str]) -> None:
+        self.add = self.remove = self.recursive_add = self.recursive_remove = self.propagation = 0
+        self.propagation_recursive = False
+        self.data: list[tuple[str, str | int | None]] = []
+        for word in words:
+            self._take(word)
+
+    def _take(self, word: str) -> None:
+        below = word[1:] if word.startswith("r") else ""
+        if word in _IGNORED:
+            return
+        if word in _ATTRIBUTES:
+            add, remove = _ATTRIBUTES[word]
+            self.add, self.remove = (self.add & ~remove) | add, (self.remove & ~add) | remove
+        elif below in _ATTRIBUTES:
+            add, remove = _ATTRIBUTES[below]
+            self.recursive_add, self.recursive_remove = self.recursive_add | add, self.recursive_remove | remove
+        elif word in _PROPAGATION or below in _PROPAGATION:
+            self.propagation = _PROPAGATION.get(word) or _PROPAGATION[below]
+            self.propagation_recursive = word not in _PROPAGATION
+        elif word in ("idmap", "ridmap"):
+            raise InvalidArgument(f"mount option {word} needs user namespaces, which are not supported: leave it out")
+        else:
+            name, equals, value = word.partition("=")
+            self.data.append((name, value if equals else None))
+
+    def settle(self, mount_fd: int) -> None:
+        """Give a detached mount the attributes and propagation asked for."""
+        if self.recursive_add or self.recursive_remove:
+            mount_setattr(mount_fd, add=self.recursive_add, remove=self.recursive_remove, recursive=True)
+        if self.add or self.remove:
+            mount_setattr(mount_fd, add=self.add, remove=self.remove)
+        if self.propagation:
+            mount_setattr(mount_fd, propagation=self.propagation, recursive=self.propagation_recursive)
+
+
+class FileSystem:
+    """A new file system: proc, sysfs, tmpfs, devpts, mqueue, …"""
+
+    __slots__ = ("kind", "options", "source", "target", "words")
+
+    def __init__(self, kind: str, source: str, target: str, words: list[str]) -> None:
+        self.kind = kind
+        self.source = source
+        self.target = target
+        self.words = words
+        self.options = Options(words)
+
+    def describe(self) -> str:
+        return f"mount {self.kind} on {self.target} ({','.join(self.words)})"
+
+    def open(self) -> None:
+        """Nothing comes from the host."""
+
+    def apply(self, root: Root) -> None:
+        plain = self.kind in ("proc", "sysfs")
+        target_fd = root.make_plain(self.target) if plain else root.make(self.target, directory=True)
+        try:
+            options = list(self.options.data)
+            if self.kind == "tmpfs" and not any(name == "mode" for name, _ in options):
+                options.append(("mode", f"{stat.S_IMODE(os.fstat(target_fd).st_mode):o}"))
+            mount_fd = new_mount(self.kind, options, self.options.add, self.source)
+            try:
+                if self.options.propagation:
+                    mount_setattr(mount_fd, propagation=self.options.propagation)
+                root.attach(mount_fd, target_fd)
+            finally:
+                os.close(mount_fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.target) from None
+        finally:
+            os.close(target_fd)
+
+
+class Bind:
+    """A part of the host's tree."""
+
+    __slots__ = ("mount_fd", "options", "recursive", "source", "target", "words")
+
+    def __init__(self, source: str, target: str, words: list[str]) -> None:
+        self.mount_fd = -1
+        self.source = source
+        self.target = target
+        self.words = words
+        self.recursive = "rbind" in words
+        self.options = Options(words)
+
+    def describe(self) -> str:
+        return f"bind {self.source} on {self.target} ({','.join(self.words)})"
+
+    def open(self) -> None:
+        self.mount_fd = clone_tree(self.source, self.recursive)
+
+    def apply(self, root: Root) -> None:
+        mount_fd = self.mount_fd
+        try:
+            target_fd = root.make(self.target, is_directory(mount_fd))
+            try:
+                self.options.settle(mount_fd)
+                root.attach(mount_fd, target_fd)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self.target) from None
+            finally:
+                os.close(target_fd)
+        finally:
+            os.close(mount_fd)
+
+
+class Nodes:
+    """Device nodes and symlinks in one folder of the container."""
+
+    __slots__ = ("devices", "directory", "links")
+
+    def __init__(
+        self, directory: str, devices: list[tuple[str, int, int, int, int, int]], links: list[tuple[str, str]]
+    ) -> None:
+        self.directory = directory
+        self.devices = devices  # (name, type and mode, major, minor, uid, gid)
+        self.links = links
+
+    def describe(self) -> str:
+        names = [name for name, *_ in self.devices] + [f"{name} -> {target}" for name, target in self.links]
+        return f"nodes in {self.directory}: {', '.join(names)}"
+
+    def open(self) -> None:
+        """Nothing comes from the host."""
+
+    def apply(self, root: Root) -> None:
+        directory_fd = root.make(self.directory, directory=True)
+        try:
+            for name, mode, major, minor, uid, gid in self.devices:
+                try:
+                    os.mknod(name, mode, os.makedev(major, minor), dir_fd=directory_fd)
+                    if uid or gid:
+                        os.chown(name, uid, gid, dir_fd=directory_fd, follow_symlinks=False)
+                except FileExistsError:
+                    continue
+                except PermissionError:
+                    self._bind(root, name)
+            for name, target in self.links:
+                try:
+                    os.symlink(target, name, dir_fd=directory_fd)
+                except FileExistsError:
+                    continue
+        finally:
+            os.close(directory_fd)
+
+    def _bind(self, root: Root, name: str) -> None:
+        """Where mknod is forbidden (no CAP_MKNOD, a nested container) the host's own node does as well."""
+        path = f"{self.directory}/{name}"
+        # Until pivot_root "/" is the host's to this process: the new root hangs on top of it, not in its place.
+        bind = Bind(path, path, ["bind"])
+        bind.open()
+        bind.apply(root)
+
+
+class Mask:
+    """A path that must not be seen: a file looks like /dev/null, a folder is empty; what is absent stays so."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def describe(self) -> str:
+        return f"mask {self.target}"
+
+    def open(self) -> None:
+        """Nothing comes from the host."""
+
+    def apply(self, root: Root) -> None:
+        target_fd = root.find(self.target)
+        if target_fd is None:
+            return
+        try:
+            if is_directory(target_fd):
+                mount_fd = new_mount("tmpfs", [("nr_inodes", "2"), ("mode", "755")], MOUNT_ATTR_RDONLY)
+            else:
+                mount_fd = clone_tree("/dev/null")
+            try:
+                root.attach(mount_fd, target_fd)
+            finally:
+                os.close(mount_fd)
+        finally:
+            os.close(target_fd)
+
+
+class ReadOnly:
+    """A path whose content may be read, not written."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def describe(self) -> str:
+        return f"read-only {self.target}"
+
+    def open(self) -> None:
+        """Nothing comes from the host."""
+
+    def apply(self, root: Root) -> None:
+        target_fd = root.find(self.target)
+        if target_fd is None:
+            return
+        try:
+            mount_fd = clone_tree(target_fd, recursive=True)
+            try:
+                mount_setattr(mount_fd, add=MOUNT_ATTR_RDONLY, recursive=True)
+                root.attach(mount_fd, target_fd)
+            finally:
+                os.close(mount_fd)
+        finally:
+            os.close(target_fd)
+
+
+class RootReadOnly:
+    """The root file system itself; volumes and tmpfs on it stay writable."""
+
+    __slots__ = ()
+
+    def describe(self) -> str:
+        return "read-only /"
+
+    def open(self) -> None:
+        """Nothing comes from the host."""
+
+    def apply(self, root: Root) -> None:
+        mount_setattr(root.fd, add=MOUNT_ATTR_RDONLY)
+
+
+def plan(spec: dict[str, Any], cgroups: list[Step]) -> list[Step]:
+    """Everything to do between an attached root file system and pivot_root.
+
+    Args:
+        spec: an OCI runtime-spec config.
+        cgroups: the steps that stand for the mount of type "cgroup", if the spec has one.
+
+    Raises:
+        InvalidArgument: an option or device nobody can apply.
+    Source: runtime-spec 1.2 config.md "Mounts", config-linux.md "Devices", "Masked Paths", "Readonly Paths".
+    """
+    linux = spec.get("linux") or {}
+    mounts = spec.get("mounts") or []
+    steps: list[Step] = []
+    for mount in mounts:
+        words = list(mount.get("options") or [])
+        kind, target, source = mount.get("type") or "", _clean(mount["destination"]), mount.get("source") or ""
+        if kind in ("cgroup", "cgroup2"):
+            steps += cgroups
+        elif kind in ("bind", "none", "") or "bind" in words or "rbind" in words:
+            steps.append(Bind(source, target, words if "rbind" in words or "bind" in words else [*words, "rbind"]))
+        else:
+            steps.append(FileSystem(kind, source or kind, target, words))
+    if not any(isinstance(step, Bind) and step.target == _DEV for step in steps):
+        steps += _nodes(linux.get("devices") or [])
+    steps += [Mask(_clean(path)) for path in linux.get("maskedPaths") or []]
+    steps += [ReadOnly(_clean(path)) for path in linux.get("readonlyPaths") or []]
+    if (spec.get("root") or {}).get("readonly"):
+        steps.append(RootReadOnly())
+    return steps
+
+
+def _nodes(devices: list[dict[str, Any]]) -> list[Step]:
+    """One step per folder that gets device nodes; /dev first, with the links every container has."""
+    folders: dict[str, list[tuple[str, int, int, int, int, int]]] = {_DEV: []}
+    for device in devices:
+        folder, _, name = _clean(device["path"]).rpartition("/")
+        if not name or name == "..":
+            raise InvalidArgument(f"invalid device path {device['path']!r}: name a file below /dev")
+        kind = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}.get(device.get("type", "c"))
+        if kind is None:
+            raise InvalidArgument(f"invalid type {device['type']!r} of device {device['path']}: use c, b or p")
+        folders.setdefault(folder or "/", []).append(
+            (
+                name,
+                kind | device.get("fileMode", 0o666),
+                device.get("major", 0),
+                device.get("minor", 0),
+                device.get("uid", 0),
+                device.get("gid", 0),
+            )
+        )
+    taken = {name for name, *_ in folders[_DEV]}
+    folders[_DEV] += [
+        (name, stat.S_IFCHR | 0o666, major, minor, 0, 0) for name, major, minor in DEFAULT_DEVICES if name not in taken
+    ]
+    return [Nodes(folder, nodes, list(DEV_LINKS) if folder == _DEV else []) for folder, nodes in folders.items()]
+
+
+def _clean(path: str) -> str:
+    """`path` made absolute, without doubled slashes; ".." stays, the kernel resolves it inside the root."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+class Seal:
+    """Make a mount made earlier read-only, now that everything is in it."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def describe(self) -> str:
+        return f"seal {self.target}"
+
+    def open(self) -> None:
+        """Nothing comes from the host."""
+
+    def apply(self, root: Root) -> None:
+        target_fd = root.make(self.target, directory=True)
+        try:
+            mount_setattr(target_fd, add=MOUNT_ATTR_RDONLY)
+        finally:
+            os.close(target_fd)
+
+
+def cgroup_steps(
+    mount: dict[str, Any], groups: "list[ContainerMount]", unified: str | None, private: bool
+) -> list[Step]:
+    """What the spec's mount of type "cgroup" means on this host.
+
+    v1 and hybrid: a tmpfs with a bind of the container's own group of every hierarchy. v2: the file system itself,
+    whose root is the group the cgroup namespace was made in; without such a namespace a bind of the host's.
+
+    Args:
+        groups: the container's v1 groups; empty on a v2 host.
+        unified: where the v2 hierarchy is mounted on the host.
+        private: the container has a cgroup namespace of its own.
+    """
+    target, words = _clean(mount["destination"]), list(mount.get("options") or [])
+    flags = [word for word in words if word in _ATTRIBUTES]
+    if not groups:
+        if unified is None:
+            return []
+        return [FileSystem("cgroup2", "cgroup", target, flags) if private else Bind(unified, target, ["rbind", *flags])]
+    writable = [word for word in flags if word != "ro"]
+    steps: list[Step] = [FileSystem("tmpfs", "tmpfs", target, [*writable, "mode=755", "size=64k"])]
+    steps += [Bind(group.source, f"{target}/{group.name}", ["bind", *flags]) for group in groups]
+    links = [(link, group.name) for group in groups for link in group.links]
+    if links:
+        steps.append(Nodes(target, [], links))
+    if "ro" in flags:
+        steps.append(Seal(target))
+    return steps
