@@ -39,8 +39,14 @@ class Refusal(InvalidArgument):
 
 
 def encode(value: Any) -> bytes:
-    """`value` as JSON."""
-    return msgspec.json.encode(value)
+    """`value` as JSON; kinds of text (a `Digest`) are text."""
+    return msgspec.json.encode(value, enc_hook=_plain)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"no JSON for a {type(value).__name__}")
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
