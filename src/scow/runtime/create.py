@@ -28,28 +28,105 @@ class Started:
         self.master_fd = master_fd
 
 
+class Following:
+    """A start under way: child `pid` between fork and execve.
+
+    `channel` becomes readable whenever `advance` has something to do. `status` is the child's wait status, if the
+    caller has reaped it already.
+    """
+
+    __slots__ = ("_master_fd", "_running", "_setup", "channel", "pid", "status")
+
+    def __init__(self, pid: int, channel: Channel, setup: Setup | None = None) -> None:
+        self.pid = pid
+        self.channel = channel
+        self.status: int | None = None
+        self._setup = setup
+        self._master_fd: int | None = None
+        self._running = False
+
+    def advance(self) -> Started | None:
+        """Take one message, waiting for it if need be; the child, once its program runs (or waits at its gate).
+
+        Raises:
+            Failed: it told why it could not, or died; it has been reaped and the channel is closed.
+        """
+        message, fds = self.channel.receive()
+        try:
+            if message is None:
+                if not self._running:
+                    raise self._died()
+            elif "failed" in message:
+                self._reap()
+                raise failure(message)
+            elif message["at"] == "terminal":
+                self._master_fd = fds[0]
+                return None
+            elif message["at"] == "exec":
+                self._running = True
+                return None
+            elif message["at"] == "hooks" and self._setup is not None:
+                hooks.run(hooks.wanted(self._setup.spec, *hooks.CREATOR), {**self._setup.state, "pid": self.pid})
+                self.channel.send({"go": True})
+                return None
+        except Failed:
+            self._give_up()
+            raise
+        self.channel.close()
+        return Started(self.pid, self._master_fd)
+
+    def wait(self) -> Started:
+        """`advance` until it has an answer."""
+        while True:
+            started = self.advance()
+            if started is not None:
+                return started
+
+    def _give_up(self) -> None:
+        self.channel.close()
+        if self._master_fd is not None:
+            os.close(self._master_fd)
+        self._reap()  # a child that waits for an answer reads end of file, and ends
+
+    def _reap(self) -> int:
+        if self.status is None:
+            self.status = os.waitpid(self.pid, 0)[1]
+        return self.status
+
+    def _died(self) -> Failed:
+        """A child that said nothing: killed, most likely for want of memory."""
+        code = os.waitstatus_to_exitcode(self._reap())
+        if code < 0:
+            text = f"killed by signal {-code} before the program ran: give the container more memory"
+        else:
+            text = f"ended with code {code} before the program ran"
+        return Failed("start", 0, "", text)
+
+
 def create(setup: Setup) -> Started:
     """Fork the container's first process and return once it runs its program, or waits at its gate.
 
     Raises:
         Failed: it could not; the child has been reaped.
     """
-    ours, theirs = channels()
+    return begin(setup).wait()
+
+
+def begin(setup: Setup) -> Following:
+    """Fork the container's first process; the caller follows it, and may do other things meanwhile.
+
+    Raises:
+        Failed: the pid namespace cannot be entered, or there is no room for a process.
+    """
     own_fd = open_namespace("pid", "self")
     try:
-        try:
-            _take_pid_namespace(setup)
-        except OSError as error:
-            raise Failed("namespaces", error.errno or 0, str(error.filename or "")) from None
-        try:
-            pid = fork(lambda channel, progress: enter(setup, channel, progress), ours, theirs)
-        finally:
-            setns(own_fd, CLONE_NEWPID)
-        return follow(pid, ours, setup)
+        _take_pid_namespace(setup)
+        return fork(lambda channel, progress: enter(setup, channel, progress), setup)
+    except OSError as error:
+        raise Failed("namespaces", error.errno or 0, str(error.filename or "")) from None
     finally:
+        setns(own_fd, CLONE_NEWPID)
         os.close(own_fd)
-        theirs.close()
-        ours.close()
 
 
 def _take_pid_namespace(setup: Setup) -> None:
@@ -65,12 +142,22 @@ def _take_pid_namespace(setup: Setup) -> None:
             os.close(fd)
 
 
-def fork(body: Callable[[Channel, Progress], None], ours: Channel, theirs: Channel) -> int:
-    """Fork a child that runs `body` and never comes back here; what goes wrong in it goes out over `theirs`."""
-    pid = os.fork()
+def fork(body: Callable[[Channel, Progress], None], setup: Setup | None = None) -> Following:
+    """Fork a child that runs `body` and never comes back here; what goes wrong in it goes out over its channel.
+
+    Raises:
+        OSError: EAGAIN or ENOMEM, no process to be had.
+    """
+    ours, theirs = channels()
+    try:
+        pid = os.fork()
+    except OSError:
+        ours.close()
+        theirs.close()
+        raise
     if pid:
         theirs.close()
-        return pid
+        return Following(pid, ours, setup)
     progress = Progress()
     try:
         ours.close()
@@ -88,50 +175,6 @@ def fork(body: Callable[[Channel, Progress], None], ours: Channel, theirs: Chann
         sys.stderr.flush()
     finally:
         os._exit(1)
-
-
-def follow(pid: int, channel: Channel, setup: Setup | None = None) -> Started:
-    """Serve child `pid` until its program runs.
-
-    Raises:
-        Failed: it told why, or died; it has been reaped.
-    """
-    master_fd: int | None = None
-    running = False
-    try:
-        while True:
-            message, fds = channel.receive()
-            if message is None:
-                if not running:
-                    raise _died(pid)
-                return Started(pid, master_fd)
-            if "failed" in message:
-                os.waitpid(pid, 0)
-                raise failure(message)
-            moment = message["at"]
-            if moment == "terminal":
-                master_fd = fds[0]
-            elif moment == "exec":
-                running = True
-            elif moment == "ready":
-                return Started(pid, master_fd)
-            elif setup is not None:
-                hooks.run(hooks.wanted(setup.spec, *hooks.CREATOR), {**setup.state, "pid": pid})
-                channel.send({"go": True})
-    except Failed:
-        if master_fd is not None:
-            os.close(master_fd)
-        raise
-
-
-def _died(pid: int) -> Failed:
-    """A child that said nothing: killed, most likely for want of memory."""
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code < 0:
-        return Failed(
-            "start", 0, "", f"killed by signal {-code} before the program ran: give the container more memory"
-        )
-    return Failed("start", 0, "", f"ended with code {code} before the program ran")
 
 
 def own_capabilities() -> int:

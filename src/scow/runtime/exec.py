@@ -22,8 +22,8 @@ from scow.linux.namespaces import (
 )
 from scow.runtime import process as program
 from scow.runtime import terminal
-from scow.runtime.create import Started, follow, fork
-from scow.runtime.sync import Channel, Failed, channels
+from scow.runtime.create import Following, fork
+from scow.runtime.sync import Channel, Failed
 
 if TYPE_CHECKING:
     from scow.runtime.cgroup import Cgroup
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _JOINED = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP
 
 
-def exec_process(
+def begin_exec(
     target_fd: int,
     process: dict[str, Any],
     *,
@@ -40,38 +40,32 @@ def exec_process(
     stdio: tuple[int, int, int] | None,
     filter_program: bytes | None,
     permitted: int,
-) -> Started:
+) -> Following:
     """Start `process` (runtime-spec "process") in the container whose first process is behind pidfd `target_fd`.
 
     Args:
         id: the container's, which names its session keyring.
         stdio: descriptors 0 to 2, or None for a terminal from the container's own devpts.
 
+    Returns:
+        The start under way, for the caller to follow.
+
     Raises:
-        Failed: it could not be started; nothing is left of it.
+        Failed: the container is not running.
     """
-    ours, theirs = channels()
     own_fd = open_namespace("pid", "self")
 
     def body(channel: Channel, progress: program.Progress) -> None:
         _enter(target_fd, process, id, cgroup, stdio, filter_program, permitted, channel, progress)
 
     try:
-        try:
-            setns(target_fd, CLONE_NEWPID)
-        except OSError as error:
-            raise Failed("namespaces", error.errno or 0, "", "the container is not running") from None
-        try:
-            pid = fork(body, ours, theirs)
-        except OSError as error:  # its pid namespace is being taken down
-            raise Failed("namespaces", error.errno or 0, "", "the container is not running") from None
-        finally:
-            setns(own_fd, CLONE_NEWPID)
-        return follow(pid, ours)
+        setns(target_fd, CLONE_NEWPID)
+        return fork(body)
+    except OSError as error:  # also while its pid namespace is being taken down
+        raise Failed("namespaces", error.errno or 0, "", "the container is not running") from None
     finally:
+        setns(own_fd, CLONE_NEWPID)
         os.close(own_fd)
-        theirs.close()
-        ours.close()
 
 
 def _enter(

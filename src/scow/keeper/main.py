@@ -1,0 +1,135 @@
+"""The keeper: a zygote that forks shims.
+
+Started by the daemon as a fresh interpreter with the standard library and this package only. One thread, everything imported,
+heap frozen, so that a fork costs a quarter of a millisecond and a third of a megabyte. It keeps nothing: shims do not need it,
+and it may be killed and started anew at any time. Without a daemon and without shims it ends by itself.
+"""
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+import traceback
+
+from scow.errors import Unavailable
+from scow.fileio import lock_file
+from scow.keeper.protocol import LOCK_NAME, SOCKET_NAME, code
+from scow.linux import proc
+from scow.linux.constants import PR_SET_DUMPABLE
+from scow.linux.fds import close_all_but
+from scow.runtime.create import own_capabilities
+from scow.shim import main as shim
+from scow.shim import protocol, reaper
+from scow.shim.loop import READ, Loop
+from scow.shim.protocol import Message
+
+#: Seconds without daemon and shims after which the keeper ends: a daemon that restarts finds it again.
+IDLE = 10.0
+
+
+class Keeper:
+    """Serves ``<exec root>/keeper.sock`` and the daemon that started it."""
+
+    def __init__(self, exec_root: str, inherited_fd: int | None) -> None:
+        self.loop = Loop()
+        self.loop.child = self._reap
+        self.permitted = own_capabilities()
+        self.code = code()
+        self.connections: set[socket.socket] = set()
+        self.shims: set[int] = set()
+        self.listener = protocol.listen(exec_root, SOCKET_NAME)
+        self.loop.watch(self.listener.fileno(), READ, self._accept)
+        if inherited_fd is not None:
+            self._serve(socket.socket(fileno=inherited_fd))
+        self._perhaps_end()
+
+    def _accept(self, _events: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            connection, _ = self.listener.accept()
+            self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.connections.add(connection)
+        self.loop.cancel(self)
+        self.loop.watch(connection.fileno(), READ, lambda _events: self._hear(connection))
+        # A daemon may be gone before it is greeted.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            protocol.send(connection, {"event": "keeper", "pid": os.getpid(), "code": self.code})
+
+    def _hear(self, connection: socket.socket) -> None:
+        try:
+            message, fds = protocol.receive(connection)
+        except BlockingIOError:
+            return
+        except ValueError as error:
+            print(f"keeper: {error}", file=sys.stderr, flush=True)
+            return
+        if message is None:
+            self.connections.discard(connection)
+            self.loop.forget(connection.fileno())
+            connection.close()
+            self._perhaps_end()
+        elif message["do"] == "shim":
+            self._fork(message, fds)
+        elif message["do"] == "end":
+            self.loop.stop()
+
+    def _fork(self, request: Message, fds: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            # The control socket closes: the daemon hears that no shim came of it.
+            print(f"keeper: cannot fork a shim: {error}", file=sys.stderr, flush=True)
+            pid = -1
+        if pid == 0:
+            _become_shim(request, fds, self.permitted)
+        for fd in fds:
+            os.close(fd)
+        if pid > 0:
+            self.shims.add(pid)
+
+    def _reap(self) -> None:
+        for pid, _status in reaper.ended():
+            self.shims.discard(pid)
+        self._perhaps_end()
+
+    def _perhaps_end(self) -> None:
+        if not self.connections and not self.shims:
+            self.loop.at(self, IDLE, self.loop.stop)
+
+
+def _become_shim(request: Message, fds: list[int], permitted: int) -> None:
+    """In the forked child: forget the keeper, be a shim, never come back."""
+    code = 1
+    try:
+        close_all_but(set(fds))
+        gc.enable()
+        shim.main(request, fds, permitted)
+        code = 0
+    except BaseException:
+        # The last line of a shim: nothing may unwind into the keeper's code.
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def main(exec_root: str, inherited_fd: int | None) -> None:
+    """Be the keeper of `exec_root` until there is nothing left to keep; ends at once if there is one already."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+    # Nobody in a container, though it be the same user, may look into this process or what is forked from it.
+    proc.prctl(PR_SET_DUMPABLE, 0)
+    proc.set_title("scow-keeper")
+    try:
+        with lock_file(f"{exec_root}/{LOCK_NAME}", "the keeper"):
+            keeper = Keeper(exec_root, inherited_fd)
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            keeper.loop.run()
+    except Unavailable as error:
+        print(f"keeper: {error}", file=sys.stderr, flush=True)

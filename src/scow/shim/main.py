@@ -1,0 +1,494 @@
+"""The shim: parent of one container's first process and of its execs, for as long as any of them lives.
+
+Forked by the keeper for one container, in a session of its own; one thread. Owns the stdio, the log, the cgroup and the
+exit records of its container, and serves any number of daemons (one after the other or at once) on ``shim.sock``. Nobody
+need be connected: containers, logs and records go on. It ends when its processes have ended and everything is told.
+"""
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from scow.errors import EngineError
+from scow.fileio import atomic_write
+from scow.linux import pidfd, proc, pty
+from scow.linux.constants import PR_SET_CHILD_SUBREAPER
+from scow.logs.driver import LogConfig, open_writer
+from scow.runtime.cgroup import Cgroup
+from scow.runtime.create import Following, Started, begin, state_of
+from scow.runtime.exec import begin_exec
+from scow.runtime.init import Setup
+from scow.runtime.sync import Failed
+from scow.shim import protocol, reaper
+from scow.shim.loop import READ, Loop
+from scow.shim.protocol import Message, Streams
+from scow.shim.streams import Stdio
+
+_PIPE_SIZE = 256 << 10
+
+
+class Child:
+    """The first process (`exec_id` None) or an exec, from its fork until its streams are done."""
+
+    __slots__ = (
+        "answer",
+        "attachments",
+        "exec_id",
+        "following",
+        "pid",
+        "pidfd",
+        "pipes",
+        "started_at",
+        "stdio",
+        "terminal",
+    )
+
+    def __init__(self, exec_id: str | None, terminal: bool, attachments: list[tuple[socket.socket, Streams]]) -> None:
+        self.exec_id = exec_id
+        self.terminal = terminal
+        self.attachments = attachments
+        self.pipes = Pipes()
+        self.following: Following | None = None
+        self.pid = 0
+        self.pidfd = -1
+        self.started_at = 0
+        self.stdio: Stdio | None = None
+        self.answer: tuple[socket.socket, int] | None = None  # whom to tell of the exec's start
+
+
+class Pipes:
+    """Both ends of the pipes for a process without a terminal; -1 where there is none."""
+
+    __slots__ = ("ours", "theirs")
+
+    def __init__(self) -> None:
+        self.ours: list[int] = []
+        self.theirs: list[int] = []
+
+    def make(self, stdin: bool) -> tuple[int, int, int]:
+        """The child's descriptors 0 to 2; `ours` are then stdin (if wanted), stdout and stderr."""
+        if stdin:
+            inner, outer = os.pipe2(os.O_CLOEXEC)
+            self.ours.append(outer)
+        else:
+            inner = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.theirs.append(inner)
+        for _ in range(2):
+            outer, inner = os.pipe2(os.O_CLOEXEC)
+            with contextlib.suppress(OSError):  # beyond the user's share of pipe memory the usual 64 KiB do
+                fcntl.fcntl(outer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+            self.ours.append(outer)
+            self.theirs.append(inner)
+        return self.theirs[0], self.theirs[1], self.theirs[2]
+
+    def close_theirs(self) -> None:
+        """After the fork they are the child's."""
+        while self.theirs:
+            os.close(self.theirs.pop())
+
+    def close(self) -> None:
+        """The start failed."""
+        self.close_theirs()
+        while self.ours:
+            os.close(self.ours.pop())
+
+
+class Shim:
+    """One container. `request` and `fds` are what the daemon asked the keeper for (see `launch_request`)."""
+
+    def __init__(self, request: Message, fds: list[int], permitted: int) -> None:
+        self.id: str = request["id"]
+        self.directory: str = request["directory"]
+        self.request = request
+        self.permitted = permitted
+        self.loop = Loop()
+        self.loop.child = self._reap
+        self.connections: set[socket.socket] = set()
+        self.children: dict[int, Child] = {}
+        self.busy: set[Child] = set()
+        self.exit: Message | None = None
+        self.paused = False
+        self.removed = False
+        program = request.get("filter")
+        self.filter_program = base64.b64decode(program) if program else None
+        taken = list(fds)
+        self.control = socket.socket(fileno=taken.pop(0))
+        self.rootfs_fd = taken.pop(0)
+        self.network_fd = taken.pop(0) if request["network"] else None
+        ends = [socket.socket(fileno=fd) for fd in taken]
+        self.waiting = list(zip(ends, map(Streams.from_json, request["attachments"]), strict=True))
+        self.spec: dict[str, Any] = {}
+        self.cgroup: Cgroup | None = None
+        self.held: list[int] = []
+        self.first: Child | None = None
+        self.log: Any = None
+
+    # ── the first process ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def launch(self) -> None:
+        """Start the first process; the answer goes out over the control socket when its program runs."""
+        self._serve(self.control)
+        try:
+            with open(f"{self.directory}/{protocol.SPEC_NAME}", "rb") as file:
+                self.spec = json.load(file)
+            linux = self.spec.get("linux") or {}
+            if linux.get("cgroupsPath"):
+                self.cgroup = Cgroup.create(linux["cgroupsPath"], linux.get("resources"))
+            terminal = bool(self.spec["process"].get("terminal"))
+            child = self.first = Child(None, terminal, self.waiting)
+            stdio = None if terminal else child.pipes.make(bool(self.request["stdin"]))
+            setup = Setup(
+                self.id,
+                self.spec,
+                self.rootfs_fd,
+                cgroup=self.cgroup,
+                stdio=stdio,
+                network_fd=self.network_fd,
+                filter_program=self.filter_program,
+                permitted=self.permitted,
+                state=state_of(self.id, "creating", 0, self.directory, self.spec.get("annotations") or {}),
+            )
+            self._follow(child, begin(setup))
+            # Meanwhile, on the other processor:
+            if self.request["log"] is not None:
+                self.log = open_writer(LogConfig(**self.request["log"]))
+            self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
+            self.loop.watch(self.listener.fileno(), READ, self._accept)
+        except Failed as error:
+            self._failed_to_launch(error)
+        except EngineError as error:
+            self._failed_to_launch(Failed("cgroup", 0, "", str(error)))
+        except OSError as error:
+            self._failed_to_launch(Failed("shim", error.errno or 0, str(error.filename or ""), str(error)))
+
+    def _failed_to_launch(self, error: Failed) -> None:
+        """Say why, leave nothing."""
+        if self.first is not None and self.first.following is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.first.following.pid, signal.SIGKILL)
+        if self.cgroup is not None:
+            self.cgroup.kill()
+            self.cgroup.remove()
+        self._tell({"event": "failed", **_failure(error)})
+        self.loop.stop()
+
+    def _follow(self, child: Child, following: Following) -> None:
+        """Serve a start until it has succeeded or failed."""
+        child.following = following
+        child.pipes.close_theirs()
+        self.children[following.pid] = child
+        self.busy.add(child)
+        self.loop.watch(following.channel.socket.fileno(), READ, lambda _events: self._advance(child))
+
+    def _advance(self, child: Child) -> None:
+        following = child.following
+        if following is None:
+            return
+        fd = following.channel.socket.fileno()
+        try:
+            started = following.advance()
+        except Failed as error:
+            self.loop.forget(fd)
+            child.following = None
+            self._not_started(child, error)
+            return
+        if started is not None:
+            self.loop.forget(fd)
+            child.following = None
+            self._started(child, started)
+
+    def _started(self, child: Child, started: Started) -> None:
+        child.pid = started.pid
+        child.pidfd = pidfd.pidfd_open(started.pid)
+        child.started_at = time.time_ns()
+        if started.master_fd is not None:
+            sources = [(started.master_fd, 1)]
+            stdin: int | None = started.master_fd
+        else:
+            *before, out, err = child.pipes.ours
+            sources = [(out, 1), (err, 2)]
+            stdin = before[0] if before else None
+        log = self.log if child is self.first else None
+        child.stdio = Stdio(self.loop, sources, stdin, child.terminal, log, lambda: self._done(child))
+        for end, wants in child.attachments:
+            child.stdio.attach(end, wants)
+        child.attachments = []
+        if child is self.first:
+            os.close(
+                self.rootfs_fd
+            )  # held by the container itself now; a descriptor of ours would keep it after its end
+            if self.network_fd is not None:
+                os.close(self.network_fd)
+            state = {
+                "id": self.id,
+                "pid": child.pid,
+                "start_time": proc.start_time(child.pid),
+                "boot": proc.boot_id(),
+                "shim": os.getpid(),
+                "started_at": child.started_at,
+            }
+            atomic_write(f"{self.directory}/{protocol.STATE_NAME}", json.dumps(state).encode(), durable=False)
+            self._tell({"event": "started", **self._status()})
+        else:
+            self._answer(child, {"pid": child.pid, "started_at": child.started_at})
+
+    def _not_started(self, child: Child, error: Failed) -> None:
+        self.children.pop(child.following.pid if child.following else 0, None)
+        self.children = {pid: other for pid, other in self.children.items() if other is not child}
+        self.busy.discard(child)
+        child.pipes.close()
+        for end, _wants in child.attachments:
+            end.close()
+        if child is self.first:
+            self._failed_to_launch(error)
+        else:
+            self._answer(child, {"failed": _failure(error)})
+            self._perhaps_leave()
+
+    # ── ends ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _reap(self) -> None:
+        for pid, status in reaper.ended():
+            child = self.children.get(pid)
+            if child is None:
+                continue  # an orphan that came to us, the subreaper
+            while child.following is not None:
+                child.following.status = status
+                self._advance(child)
+            if self.children.pop(pid, None) is not None:
+                self._ended(child, status)
+
+    def _ended(self, child: Child, status: int) -> None:
+        """Output first, so that whoever hears of the end finds the log whole; then the record; then the news."""
+        stdio = child.stdio
+        if stdio is None:
+            return
+        first = child is self.first
+        oom_killed = self.cgroup is not None and self.cgroup.oom_killed() if first else False
+        if first and self.cgroup is not None:
+            self.cgroup.kill()  # without a pid namespace of its own its offspring lives on
+        stdio.read_rest()
+        if first and self.log is not None:
+            stdio.log = None
+            with contextlib.suppress(OSError):
+                self.log.close()
+        told = reaper.record(status, oom_killed)
+        if first:
+            self.exit = told
+            self._record(protocol.EXIT_NAME, told)
+            self._tell({"event": "exit", **told})
+            while self.held:
+                os.close(self.held.pop())
+        else:
+            self._record(f"{protocol.EXECS_NAME}/{child.exec_id}.json", told)
+            self._tell({"event": "exec_exit", "exec": child.exec_id, **told})
+        os.close(child.pidfd)
+        stdio.finish()
+        self._perhaps_remove()
+
+    def _record(self, name: str, told: Message) -> None:
+        try:
+            if "/" in name:
+                os.makedirs(f"{self.directory}/{protocol.EXECS_NAME}", mode=0o700, exist_ok=True)
+            reaper.write(f"{self.directory}/{name}", told)
+        except (OSError, EngineError) as error:
+            told["error"] = f"the exit could not be recorded: {error}"
+            print(f"{self.id}: {told['error']}", file=sys.stderr, flush=True)
+
+    def _done(self, child: Child) -> None:
+        """A process has ended and its streams are done."""
+        self.busy.discard(child)
+        self._perhaps_leave()
+
+    def _perhaps_remove(self) -> None:
+        """The cgroup goes with the last process, not with the last reader."""
+        if self.exit is not None and not self.children and not self.removed:
+            self.removed = True
+            if self.cgroup is not None:
+                self.cgroup.remove()
+            self._tell({"event": "removed"})
+            self._perhaps_leave()
+
+    def _perhaps_leave(self) -> None:
+        if self.removed and not self.busy:
+            self.loop.stop()
+
+    # ── daemons ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection, _ = self.listener.accept()
+        except BlockingIOError:
+            return
+        self._serve(connection)
+        self._send(connection, {"event": "status", **self._status()})
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.connections.add(connection)
+        self.loop.watch(connection.fileno(), READ, lambda _events: self._hear(connection))
+
+    def _hear(self, connection: socket.socket) -> None:
+        try:
+            message, fds = protocol.receive(connection)
+        except BlockingIOError:
+            return
+        if message is None:
+            self._hang_up(connection)
+            return
+        try:
+            answer = self._obey(connection, message, fds)
+        except Failed as error:
+            answer = {"failed": _failure(error)}
+        except (OSError, EngineError, KeyError, ValueError) as error:
+            number = error.errno or 0 if isinstance(error, OSError) else 0
+            answer = {"failed": {"stage": message.get("do"), "errno": number, "path": "", "text": str(error)}}
+        finally:
+            for fd in fds:
+                os.close(fd)
+        if answer is not None:
+            self._send(connection, {"n": message["n"], **answer})
+
+    def _obey(self, connection: socket.socket, message: Message, fds: list[int]) -> Message | None:
+        """Do what is asked; the answer, or None if it comes later. What is kept of `fds` is taken out of the list."""
+        asked = message["do"]
+        if asked == "exec":
+            self._exec(connection, message, fds)
+            return None
+        child = self._child(message.get("exec"))
+        if asked == "attach":
+            if child.stdio is None:
+                raise Failed("attach", 0, "", "the process is not running")
+            child.stdio.attach(socket.socket(fileno=fds.pop(0)), Streams.from_json(message["streams"]))
+        elif asked == "kill":
+            pidfd.pidfd_send_signal(child.pidfd, message["signal"])
+        elif asked == "resize":
+            self._resize(child, message["rows"], message["columns"])
+        elif asked == "close_stdin" and child.stdio is not None:
+            child.stdio.close_stdin()
+        elif asked in ("pause", "resume") and self.cgroup is not None:
+            if asked == "pause":
+                self.cgroup.freeze()
+            else:
+                self.cgroup.thaw()
+            self.paused = asked == "pause"
+        elif asked == "status":
+            return self._status()
+        return {}
+
+    def _child(self, exec_id: str | None) -> Child:
+        for child in self.children.values():
+            if child.exec_id == exec_id:
+                return child
+        if exec_id is None and self.first is not None:
+            return self.first
+        raise Failed("exec", 0, "", f"no such exec: {exec_id}")
+
+    def _resize(self, child: Child, rows: int, columns: int) -> None:
+        master = child.stdio.master if child.stdio is not None else None
+        if master is None:
+            raise Failed("resize", 0, "", "the process has no terminal")
+        pty.resize(master, rows, columns)
+
+    def _exec(self, connection: socket.socket, message: Message, fds: list[int]) -> None:
+        exec_id = str(message["exec"])
+        if "/" in exec_id or exec_id.startswith("."):
+            raise Failed("exec", 0, "", f"invalid exec id {exec_id!r}")
+        process = protocol.read_document(fds.pop(0))
+        if self.exit is not None or self.first is None or self.first.stdio is None:
+            raise Failed("exec", 0, "", "the container is not running")
+        if self.paused:
+            raise Failed("exec", 0, "", "the container is paused")
+        terminal = bool(process.get("terminal"))
+        streams = message.get("streams")
+        attachments = [(socket.socket(fileno=fds.pop(0)), Streams.from_json(streams))] if streams else []
+        child = Child(exec_id, terminal, attachments)
+        child.answer = (connection, int(message["n"]))
+        stdio = None if terminal else child.pipes.make(bool(message["stdin"]))
+        try:
+            following = begin_exec(
+                self.first.pidfd,
+                process,
+                id=self.id,
+                cgroup=self.cgroup,
+                stdio=stdio,
+                filter_program=self.filter_program,
+                permitted=self.permitted,
+            )
+        except Failed:
+            child.pipes.close()
+            for end, _wants in attachments:
+                end.close()
+            raise
+        self._follow(child, following)
+
+    def _status(self) -> Message:
+        first = self.first
+        return {
+            "id": self.id,
+            "pid": first.pid if first else 0,
+            "started_at": first.started_at if first else 0,
+            "terminal": first.terminal if first else False,
+            "paused": self.paused,
+            "execs": {
+                child.exec_id: {"pid": child.pid, "started_at": child.started_at, "terminal": child.terminal}
+                for child in self.children.values()
+                if child.exec_id is not None and child.stdio is not None
+            },
+            "exit": self.exit,
+            "removed": self.removed,
+            "shim": os.getpid(),
+        }
+
+    def _answer(self, child: Child, answer: Message) -> None:
+        if child.answer is not None:
+            connection, number = child.answer
+            if connection in self.connections:
+                self._send(connection, {"n": number, **answer})
+
+    def _tell(self, message: Message) -> None:
+        for connection in list(self.connections):
+            self._send(connection, message)
+
+    def _send(self, connection: socket.socket, message: Message) -> None:
+        """A daemon that does not read is cut off: it finds everything again when it connects anew."""
+        try:
+            protocol.send(connection, message)
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            self._hang_up(connection)
+
+    def _hang_up(self, connection: socket.socket) -> None:
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self.loop.forget(connection.fileno())
+            connection.close()
+
+
+def _failure(error: Failed) -> Message:
+    return {"stage": error.stage, "errno": error.errno, "path": error.path, "text": error.text}
+
+
+def main(request: Message, fds: list[int], permitted: int) -> None:
+    """Be the shim of one container, in a process just forked for it; returns when there is nothing left to do.
+
+    Args:
+        request: {"id", "directory" (of the task; holds config.json), "stdin", "log" (LogConfig's fields or null),
+            "network" (a descriptor of the namespace is passed), "filter" (base64 or null), "attachments": [streams]}.
+        fds: control socket, root file system (a detached mount), [network namespace], one socket per attachment.
+        permitted: capabilities this process holds.
+    """
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    proc.set_title(f"scow-shim {request['id'][:12]}")
+    shim = Shim(request, fds, permitted)
+    shim.launch()
+    shim.loop.run()
