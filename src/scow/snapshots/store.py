@@ -1,0 +1,273 @@
+"""What both snapshotters share: one folder a snapshot, crash-safe.
+
+::
+
+    <root>/<n>/meta.json    {"name", "kind", "parent", "created"}: its rename is the commit
+    <root>/<n>/fs           the tree, or what differs from the parents
+    <root>/<n>/work         overlayfs's own
+    <root>/new-<n>          half made; swept when the store is opened
+    <root>/rm-<n>           removed, being deleted; swept too
+
+The map from names to folders is read once; the lock guards it and the renames, never the slow work.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from scow.errors import AlreadyExists, Conflict, NotFound, System
+from scow.fileio import atomic_write, fsync_dir, no_space
+from scow.snapshots.removal import remove_at
+from scow.snapshots.snapshotter import ACTIVE, COMMITTED, SnapshotInfo
+
+_NEW = "new-"
+_TRASH = "rm-"
+_META = "meta.json"
+
+
+class SnapshotStore:
+    """Names, folders and their life; how trees are stacked is the subclass's."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the snapshots under `root` (made if missing) and sweep what a dead process left half done."""
+        self.root = root
+        self._lock = threading.RLock()
+        self._folders: dict[str, int] = {}
+        self._infos: dict[str, SnapshotInfo] = {}
+        self._children: dict[str, int] = {}
+        self._usage: dict[str, int] = {}
+        self._next = 1
+        os.makedirs(root, mode=0o700, exist_ok=True)
+        self._load()
+
+    # ── the contract ──
+
+    def prepare(self, key: str, parent: str | None) -> None:
+        """See `Snapshotter.prepare`."""
+        with self._lock:
+            if key in self._infos:
+                raise AlreadyExists(f"snapshot {key} already exists")
+            if parent is not None and self._known(parent).kind != COMMITTED:
+                raise NotFound(f"snapshot {parent} is not committed: only a finished snapshot can be built upon")
+            number = self._next
+            self._next += 1
+            if parent is not None:  # from now on the parent cannot be removed
+                self._children[parent] = self._children.get(parent, 0) + 1
+        made = os.path.join(self.root, f"{_NEW}{number}")
+        info = SnapshotInfo(key, ACTIVE, parent, _now())
+        try:
+            self._make(made, info)
+            with self._lock:
+                if key in self._infos:
+                    raise AlreadyExists(f"snapshot {key} already exists")
+                os.rename(made, os.path.join(self.root, str(number)))
+                self._folders[key] = number
+                self._infos[key] = info
+            fsync_dir(self.root)
+        except BaseException as error:
+            with self._lock:
+                if parent is not None and self._folders.get(key) != number:
+                    self._release(parent)
+            self._delete(f"{_NEW}{number}")
+            if isinstance(error, OSError):
+                raise _failed(error, f"cannot make snapshot {key}") from error
+            raise
+
+    def commit(self, name: str, key: str) -> None:
+        """See `Snapshotter.commit`."""
+        with self._lock:
+            info = self._known(key)
+            if info.kind != ACTIVE:
+                raise NotFound(f"snapshot {key} is not active: it cannot be committed again")
+            taken = name in self._infos
+            if not taken:
+                done = SnapshotInfo(name, COMMITTED, info.parent, info.created)
+                number = self._folders[key]
+                try:
+                    _write(os.path.join(self.root, str(number)), done)
+                except OSError as error:
+                    raise _failed(error, f"cannot commit snapshot {name}") from error
+                del self._infos[key], self._folders[key]
+                self._infos[name] = done
+                self._folders[name] = number
+                self._usage.pop(key, None)
+        if taken:
+            self.remove(key)
+            raise AlreadyExists(f"snapshot {name} already exists")
+
+    def remove(self, key_or_name: str) -> None:
+        """See `Snapshotter.remove`."""
+        with self._lock:
+            info = self._known(key_or_name)
+            if self._children.get(key_or_name):
+                raise Conflict(f"snapshot {key_or_name} is in use: remove what is built upon it first")
+            number = self._folders[key_or_name]
+            try:
+                os.rename(os.path.join(self.root, str(number)), os.path.join(self.root, f"{_TRASH}{number}"))
+            except OSError as error:
+                raise _failed(error, f"cannot remove snapshot {key_or_name}") from error
+            del self._infos[key_or_name], self._folders[key_or_name]
+            self._usage.pop(key_or_name, None)
+            if info.parent is not None:
+                self._release(info.parent)
+        self._delete(f"{_TRASH}{number}")
+
+    def info(self, key_or_name: str) -> SnapshotInfo:
+        """See `Snapshotter.info`."""
+        with self._lock:
+            return self._known(key_or_name)
+
+    def exists(self, key_or_name: str) -> bool:
+        """See `Snapshotter.exists`."""
+        with self._lock:
+            return key_or_name in self._infos
+
+    def walk(self) -> Iterator[SnapshotInfo]:
+        """See `Snapshotter.walk`."""
+        with self._lock:
+            infos = sorted(self._infos.values(), key=lambda info: self._folders[info.name])
+        yield from infos
+
+    def upper(self, key_or_name: str) -> Path:
+        """See `Snapshotter.upper`."""
+        return Path(self._folder(key_or_name), "fs")
+
+    def usage(self, key_or_name: str) -> int:
+        """See `Snapshotter.usage`; a committed snapshot is measured once."""
+        with self._lock:
+            kind = self._known(key_or_name).kind
+            known = self._usage.get(key_or_name)
+        if known is None:
+            known = tree_usage(os.fspath(self.upper(key_or_name)))
+            if kind == COMMITTED:
+                with self._lock:
+                    self._usage[key_or_name] = known
+        return known
+
+    def chain(self, key_or_name: str) -> list[str]:
+        """The snapshot and its parents, topmost first."""
+        with self._lock:
+            found: list[str] = []
+            name: str | None = key_or_name
+            while name is not None:
+                found.append(name)
+                name = self._known(name).parent
+            return found
+
+    # ── for subclasses ──
+
+    def _fill(self, made: str, info: SnapshotInfo) -> None:
+        """Put into the new folder `made` what the driver needs beside an empty ``fs``."""
+
+    def _folder(self, key_or_name: str) -> str:
+        with self._lock:
+            self._known(key_or_name)
+            return os.path.join(self.root, str(self._folders[key_or_name]))
+
+    def _known(self, name: str) -> SnapshotInfo:
+        try:
+            return self._infos[name]
+        except KeyError:
+            raise NotFound(f"snapshot {name} does not exist") from None
+
+    # ── the disk ──
+
+    def _make(self, made: str, info: SnapshotInfo) -> None:
+        os.mkdir(made, 0o700)
+        fs = os.path.join(made, "fs")
+        os.mkdir(fs, 0o755)
+        os.chmod(fs, 0o755)
+        self._fill(made, info)
+        _write(made, info)
+
+    def _release(self, parent: str) -> None:
+        left = self._children.get(parent, 0) - 1
+        if left > 0:
+            self._children[parent] = left
+        else:
+            self._children.pop(parent, None)
+
+    def _delete(self, folder: str) -> None:
+        """Delete a renamed folder; what cannot be deleted now is swept at the next start."""
+        root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):
+                remove_at(root_fd, folder)
+        finally:
+            os.close(root_fd)
+
+    def _load(self) -> None:
+        leftovers: list[str] = []
+        found: list[tuple[int, SnapshotInfo]] = []
+        for entry in os.listdir(self.root):
+            if entry.isdecimal() and (info := _read(os.path.join(self.root, entry))) is not None:
+                found.append((int(entry), info))
+                self._next = max(self._next, int(entry) + 1)
+            elif entry.isdecimal() or entry.startswith((_NEW, _TRASH)):
+                leftovers.append(entry)
+        names = {info.name for _, info in found}
+        for number, info in sorted(found, key=lambda pair: pair[0]):
+            # A child outlives its parent only if somebody deleted folders by hand; it cannot be mounted.
+            if info.name in self._infos or (info.parent is not None and info.parent not in names):
+                leftovers.append(str(number))
+                names.discard(info.name)
+                continue
+            self._infos[info.name] = info
+            self._folders[info.name] = number
+            if info.parent is not None:
+                self._children[info.parent] = self._children.get(info.parent, 0) + 1
+        for entry in leftovers:
+            self._delete(entry)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _write(folder: str, info: SnapshotInfo) -> None:
+    document = {"name": info.name, "kind": info.kind, "parent": info.parent, "created": info.created}
+    atomic_write(os.path.join(folder, _META), json.dumps(document).encode())
+
+
+def _read(folder: str) -> SnapshotInfo | None:
+    try:
+        with open(os.path.join(folder, _META), "rb") as file:
+            found = json.load(file)
+        return SnapshotInfo(found["name"], found["kind"], found["parent"], found["created"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _failed(error: OSError, what: str) -> Exception:
+    found = no_space(error, error.filename or what)
+    return found if found is not error else System(f"{what}: {error.strerror}")
+
+
+def tree_usage(path: str) -> int:
+    """Bytes on disk below `path`, a file with several names once; what vanishes meanwhile is not counted."""
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    pending = [path]
+    while pending:
+        try:
+            entries = list(os.scandir(pending.pop()))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        for entry in entries:
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISDIR(info.st_mode):
+                pending.append(entry.path)
+            elif info.st_nlink > 1:
+                if (info.st_dev, info.st_ino) in seen:
+                    continue
+                seen.add((info.st_dev, info.st_ino))
+            total += info.st_blocks * 512
+    return total
