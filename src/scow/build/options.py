@@ -1,0 +1,87 @@
+"""What a caller wants of a build; the names follow the API's parameters. Pure data."""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scow.errors import InvalidArgument
+from scow.oci.platform import Platform
+from scow.oci.reference import Reference
+
+DEFAULT_SHM_SIZE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits for RUN's containers; 0 or "" is none. Memory and shm in bytes, CPU times in microseconds."""
+
+    memory: int = 0
+    memory_swap: int = 0
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    shm_size: int = DEFAULT_SHM_SIZE
+    ulimits: tuple[tuple[str, int, int], ...] = ()  # (name without RLIMIT_, soft, hard)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Credentials for one registry as ``X-Registry-Config`` gives them."""
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """One build. `tags` are names for the result; `platform` is "" for this machine's."""
+
+    dockerfile: str = "Dockerfile"
+    remote: str = ""
+    tags: tuple[str, ...] = ()
+    target: str = ""
+    platform: str = ""
+    build_args: Mapping[str, str | None] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cache_from: tuple[str, ...] = ()
+    no_cache: bool = False
+    pull: bool = False
+    quiet: bool = False
+    squash: bool = False
+    network: str = "default"
+    extra_hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    auths: Mapping[str, Auth] = field(default_factory=dict)
+
+    def check(self) -> tuple[Reference, ...]:
+        """The tags as references.
+
+        Raises:
+            InvalidArgument: a malformed tag, platform, host or size.
+        """
+        references = tuple(dict.fromkeys(Reference.parse(tag) for tag in self.tags))
+        for reference in references:
+            if reference.digest is not None:
+                raise InvalidArgument("cannot tag the result with a digest: give a name like app:1.0")
+        if self.platform:
+            Platform.parse(self.platform)
+        for host in self.extra_hosts:
+            _check_host(host)
+        if self.limits.shm_size < 0 or self.limits.memory < 0:
+            raise InvalidArgument("shmsize and memory must not be negative")
+        return references
+
+
+def _check_host(text: str) -> None:
+    name, separator, address = text.partition("=") if "=" in text else text.partition(":")
+    if not separator or not name:
+        raise InvalidArgument(f"bad format for add-host: {text!r}: write NAME:ADDRESS")
+    if address == "host-gateway":
+        return
+    try:
+        ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        raise InvalidArgument(f"invalid IP address in add-host: {address!r}") from None
