@@ -142,7 +142,12 @@ class Container:
         self.timer: asyncio.TimerHandle | None = None
         #: Set by stop and kill so that the restart policy leaves the exit alone.
         self.stopping = False
-        self.removing = False
+        #: How often it has ended, so that a waiter knows a new exit from an old one.
+        self.exits = 0
+        self.removed = False
+        #: Why a removal failed; `wait` tells those who wait for it.
+        self.removal_error = ""
+        self.monitor: asyncio.Task[None] | None = None
         self._watchers: set[asyncio.Future[None]] = set()
 
     @property

@@ -8,7 +8,6 @@ import os
 
 from scow.api import signal
 from scow.api.containers import ContainerConfig, CreateBody, HealthConfig, HostConfig, RestartPolicy
-from scow.api.units import parse_bytes
 from scow.containers import ports, resources, security
 from scow.containers.paths import clean
 from scow.errors import InvalidArgument
@@ -229,29 +228,6 @@ def _check_storage(host: HostConfig) -> None:
     for size in host.console_size:
         if size < 0:
             raise InvalidArgument("invalid console size: it cannot be negative")
-    for path, options in (host.tmpfs or {}).items():
-        if not path.startswith("/"):
-            raise InvalidArgument(f"invalid mount path: '{path}' mount path must be absolute")
-        check_tmpfs(options)
-
-
-#: Flags and keyed options tmpfs takes (tmpfs(5)); everything else is refused before the kernel would.
-TMPFS_FLAGS = frozenset(
-    {"ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "atime", "noatime", "diratime", "nodiratime"}
-    | {"relatime", "norelatime", "strictatime", "nostrictatime", "sync", "async", "dirsync", "mand", "nomand"}
-    | {"defaults", "huge", "noswap", "private", "rprivate", "shared", "rshared", "slave", "rslave"}
-)
-TMPFS_KEYS = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"})
-
-
-def check_tmpfs(options: str) -> None:
-    """Raise for a word in a tmpfs option list that tmpfs does not know."""
-    for option in filter(None, options.split(",")):
-        key, equals, value = option.partition("=")
-        if equals and key == "size" and not value.endswith("%"):
-            parse_bytes(value)
-        if (equals and key not in TMPFS_KEYS) or (not equals and key not in TMPFS_FLAGS):
-            raise InvalidArgument(f'invalid tmpfs option "{option[:60]}"')
 
 
 def _warnings(host: HostConfig) -> list[str]:

@@ -9,7 +9,7 @@ from scow.api.containers import (
     PortBinding,
     RestartPolicy,
 )
-from scow.containers.validate import check, check_tmpfs, parse_device_rule
+from scow.containers.validate import check, parse_device_rule
 from scow.errors import InvalidArgument
 
 
@@ -69,8 +69,6 @@ def test_config(config, sentence):
         ({"dns": ["dns.example"]}, "bad DNS address"),
         ({"storage_opt": {"size": "1g"}}, "pquota"),
         ({"shm_size": -1}, "SHM size"),
-        ({"tmpfs": {"run": ""}}, "must be absolute"),
-        ({"tmpfs": {"/run": "lowerdir=/etc"}}, "invalid tmpfs option"),
         ({"memory": 5}, "6MB"),
         ({"security_opt": ["x=y"]}, "invalid --security-opt"),
     ],
@@ -95,9 +93,3 @@ def test_device_rules():
     for rule in ("", "c 1:2", "x 1:2 r", "c 1:2 q", "c 1:-2 r", "c 1:2 r w"):
         with pytest.raises(InvalidArgument):
             parse_device_rule(rule)
-
-
-def test_tmpfs_size_is_a_size():
-    check_tmpfs("size=50%")
-    with pytest.raises(InvalidArgument):
-        check_tmpfs("size=lots")
