@@ -1,7 +1,8 @@
 """What to do to links, addresses and routes, as a list of small described steps: pure.
 
 A step says where it acts (the host's namespace or the sandbox's) and which netlink request does it once the indexes of
-the links it names are known. ``apply.py`` executes a list, sending neighbours that act in the same place as one message.
+the links it names are known. ``apply.py`` executes a list, sending neighbours that act in the same place as one
+message.
 """
 
 from collections.abc import Callable, Sequence

@@ -2,7 +2,8 @@
 
 Every published port has a socket of ours bound on the host. It is the reservation: a conflict with another program
 shows when the container starts, and nobody can take the port while it runs. With translation rules in force, IPv4
-traffic never reaches the socket; without nftables, and for IPv6 clients of an IPv4 container, connections are carried here.
+traffic never reaches the socket; without nftables, and for IPv6 clients of an IPv4 container, connections are carried
+here.
 """
 
 import asyncio
