@@ -5,6 +5,7 @@ and has to reap it. Single-threaded processes only.
 """
 
 import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class Following:
         """Take one message, waiting for it if need be; the child, once its program runs (or waits at its gate).
 
         Raises:
-            Failed: it told why it could not, or died; it has been reaped and the channel is closed.
+            Failed: it told why it could not, or died; it has been reaped. The channel stays the caller's to close.
         """
         message, fds = self.channel.receive()
         try:
@@ -70,23 +71,23 @@ class Following:
                 self.channel.send({"go": True})
                 return None
         except Failed:
-            self._give_up()
+            if self._master_fd is not None:
+                os.close(self._master_fd)
+            if self.status is None:  # it waits for the answer to a hook that failed
+                self.channel.socket.shutdown(socket.SHUT_RDWR)
+                self._reap()
             raise
-        self.channel.close()
         return Started(self.pid, self._master_fd)
 
     def wait(self) -> Started:
-        """`advance` until it has an answer."""
-        while True:
-            started = self.advance()
-            if started is not None:
-                return started
-
-    def _give_up(self) -> None:
-        self.channel.close()
-        if self._master_fd is not None:
-            os.close(self._master_fd)
-        self._reap()  # a child that waits for an answer reads end of file, and ends
+        """`advance` until it has an answer, then close the channel."""
+        try:
+            while True:
+                started = self.advance()
+                if started is not None:
+                    return started
+        finally:
+            self.channel.close()
 
     def _reap(self) -> int:
         if self.status is None:

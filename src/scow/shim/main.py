@@ -1,8 +1,8 @@
 """The shim: parent of one container's first process and of its execs, for as long as any of them lives.
 
-Forked by the keeper for one container, in a session of its own; one thread. Owns the stdio, the log, the cgroup and the
-exit records of its container, and serves any number of daemons (one after the other or at once) on ``shim.sock``. Nobody
-need be connected: containers, logs and records go on. It ends when its processes have ended and everything is told.
+Forked by the keeper for one container, in a session of its own; one thread. Owns the stdio, the log, the cgroup
+and the exit records of its container, and serves any number of daemons, one after the other or at once. Nobody need be
+connected: containers, logs and records go on. It ends when its processes have ended and everything is told.
 """
 
 import base64
@@ -20,6 +20,7 @@ from scow.errors import EngineError
 from scow.fileio import atomic_write
 from scow.linux import pidfd, proc, pty
 from scow.linux.constants import PR_SET_CHILD_SUBREAPER
+from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig, open_writer
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import Following, Started, begin, state_of
@@ -191,18 +192,21 @@ class Shim:
         following = child.following
         if following is None:
             return
-        fd = following.channel.socket.fileno()
         try:
             started = following.advance()
+            if started is None:
+                return
         except Failed as error:
-            self.loop.forget(fd)
-            child.following = None
+            self._unfollow(child, following)
             self._not_started(child, error)
-            return
-        if started is not None:
-            self.loop.forget(fd)
-            child.following = None
+        else:
+            self._unfollow(child, following)
             self._started(child, started)
+
+    def _unfollow(self, child: Child, following: Following) -> None:
+        self.loop.forget(following.channel.socket.fileno())
+        following.channel.close()
+        child.following = None
 
     def _started(self, child: Child, started: Started) -> None:
         child.pid = started.pid
@@ -221,9 +225,9 @@ class Shim:
             child.stdio.attach(end, wants)
         child.attachments = []
         if child is self.first:
-            os.close(
-                self.rootfs_fd
-            )  # held by the container itself now; a descriptor of ours would keep it after its end
+            # Held until the exit is told: what the kernel does to take an overlay and a mount namespace down (sync,
+            # RCU) would else come between the process's end and our hearing of it.
+            self.held = [self.rootfs_fd, open_namespace("mount", child.pid)]
             if self.network_fd is not None:
                 os.close(self.network_fd)
             state = {
@@ -240,7 +244,6 @@ class Shim:
             self._answer(child, {"pid": child.pid, "started_at": child.started_at})
 
     def _not_started(self, child: Child, error: Failed) -> None:
-        self.children.pop(child.following.pid if child.following else 0, None)
         self.children = {pid: other for pid, other in self.children.items() if other is not child}
         self.busy.discard(child)
         child.pipes.close()

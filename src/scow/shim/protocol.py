@@ -16,7 +16,7 @@
                                              ◀──  {"event": "removed"}              cgroup and mounts are gone
 
 Pure but for `receive` and `send`. Times are nanoseconds since 1970; codes are 0 to 255, 128 + n for signal n.
-An exit is on disk (``exit.json``, ``execs/<id>.json``) before it is told: a daemon that hears a closed socket reads there.
+An exit is on disk (``exit.json``, ``execs/<id>.json``) before it is told: who hears a closed socket reads there.
 """
 
 import json
@@ -101,6 +101,17 @@ def read_document(fd: int) -> Any:
         if size > MAX_DOCUMENT:
             raise ValueError(f"a document of {size} bytes")
         return json.loads(os.pread(file.fileno(), MAX_DOCUMENT, 0))
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: not JSON.
+    """
+    with open(path, "rb") as file:
+        return json.load(file)
 
 
 def at(directory: str, name: str) -> tuple[int, str]:

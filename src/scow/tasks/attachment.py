@@ -1,6 +1,7 @@
 """A stream between the daemon and a process's stdio: a socket whose other end the shim holds.
 
-What is read are Docker's 8-byte frames, made by the shim (plain bytes with a terminal), to be copied to the client as they are.
+What is read are Docker's 8-byte frames, made by the shim (plain bytes with a terminal), to be copied to the client
+as they are.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ class Attachment:
         self._ours = ours
         self._theirs: socket.socket | None = theirs
         self._open = True
+        self._users = 0
 
     @classmethod
     def open(
@@ -53,16 +55,25 @@ class Attachment:
         """The next bytes; empty when the process has ended and everything has been read."""
         if not self._open:
             return b""
+        self._users += 1
         try:
             return await asyncio.get_running_loop().sock_recv(self._ours, limit)
         except (ConnectionResetError, BrokenPipeError):
             return b""
+        finally:
+            self._leave()
 
     async def write(self, data: bytes) -> None:
-        """Pass input on; returns when the shim has room. Input nobody reads any more is dropped, as a pipe's would be."""
-        if self._open:
-            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-                await asyncio.get_running_loop().sock_sendall(self._ours, data)
+        """Pass input on; returns when the shim has room. What nobody reads any more is dropped."""
+        if not self._open:
+            return
+        self._users += 1
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._ours, data)
+        except (ConnectionResetError, BrokenPipeError):
+            return
+        finally:
+            self._leave()
 
     def write_eof(self) -> None:
         """No more input; output goes on."""
@@ -71,8 +82,17 @@ class Attachment:
                 self._ours.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Detach. The process goes on."""
+        """Detach. The process goes on; a `read` or `write` under way returns."""
         self.release()
         if self._open:
             self._open = False
+            with contextlib.suppress(OSError):
+                self._ours.shutdown(socket.SHUT_RDWR)
+            self._users += 1
+            self._leave()
+
+    def _leave(self) -> None:
+        """The descriptor is closed by the last who uses it: the event loop must not be left watching a number."""
+        self._users -= 1
+        if not self._open and not self._users:
             self._ours.close()

@@ -30,6 +30,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._answers: dict[int, asyncio.Future[Message]] = {}
         self._number = 0
+        self._gone = asyncio.Event()
         self.open = True
         self._loop.add_reader(end.fileno(), self._readable)
 
@@ -58,7 +59,8 @@ class Connection:
         """
         self._number += 1
         number = self._number
-        answer = self._answers[number] = self._loop.create_future()
+        answer: asyncio.Future[Message] = self._loop.create_future()
+        self._answers[number] = answer
         try:
             await self.send({"n": number, **message}, fds)
             return await answer
@@ -104,4 +106,9 @@ class Connection:
             if not answer.done():
                 answer.set_exception(Unavailable("the supervising process has gone: retry"))
         self._answers.clear()
+        self._gone.set()
         self._closed()
+
+    async def until_closed(self) -> None:
+        """Wait for the other side to go."""
+        await self._gone.wait()

@@ -1,0 +1,394 @@
+"""A running (or just ended) container process as the daemon sees it, and its execs.
+
+The shim supervises; this is a handle. A handle whose shim has gone without a word settles what is left: the record on
+disk if there is one, else the process is killed and counted as killed.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scow.errors import Conflict, NoSuchExec, System, Unavailable
+from scow.linux import pidfd, proc
+from scow.runtime.cgroup import Cgroup
+from scow.runtime.sync import Failed
+from scow.shim import protocol, reaper
+from scow.shim.protocol import Message
+from scow.tasks.attachment import Attachment
+
+if TYPE_CHECKING:
+    from scow.tasks.connection import Connection
+
+#: Exit code of a container whose supervisor died with its status: it was killed (128 + SIGKILL).
+LOST = 137
+
+
+class TaskFailed(System):
+    """A container or exec did not start.
+
+    Attributes:
+        stage: "exec" and "cwd" are the user's doing, all others the engine's or the kernel's.
+        errno: the kernel's reason: ENOENT is 127 to Docker's clients, EACCES and the rest of stage "exec" 126.
+        path: the program, folder or mount point.
+    """
+
+    def __init__(self, text: str, stage: str, number: int, path: str) -> None:
+        super().__init__(text)
+        self.stage = stage
+        self.errno = number
+        self.path = path
+
+
+def task_failed(told: Message) -> TaskFailed:
+    """The exception for a "failed" message of the shim."""
+    error = Failed(str(told["stage"]), int(told["errno"]), str(told["path"]), str(told["text"]))
+    return TaskFailed(str(error), error.stage, error.errno, error.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a process ended: `code` 0 to 255 (128 + n for signal n), `finished_at` in nanoseconds since 1970."""
+
+    code: int
+    finished_at: int
+    oom_killed: bool = False
+    error: str = ""
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "ExitStatus":
+        """From an exit record or message."""
+        return cls(
+            int(told["code"]), int(told["finished_at"]), bool(told.get("oom_killed")), str(told.get("error") or "")
+        )
+
+
+class ExecTask:
+    """One exec of a running container."""
+
+    def __init__(self, task: "Task", exec_id: str, pid: int, started_at: int, tty: bool) -> None:
+        self.id = exec_id
+        self.pid = pid
+        self.started_at = started_at
+        self.tty = tty
+        self._task = task
+        self.ended: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> ExitStatus:
+        """How it ended, once it has."""
+        return await asyncio.shield(self.ended)
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Tell its terminal the size."""
+        await self._task.ask({"do": "resize", "exec": self.id, "rows": rows, "columns": cols})
+
+    async def kill(self, signal: int) -> None:
+        """Signal its process; one that has ended is left alone."""
+        if not self.ended.done():
+            with contextlib.suppress(TaskFailed):
+                await self._task.ask({"do": "kill", "exec": self.id, "signal": signal})
+
+
+class Task:
+    """One container's first process. Made by `Tasks`; `wait` may be called by many."""
+
+    def __init__(self, id: str, directory: Path) -> None:  # noqa: A002 - the interface's own word
+        self.id = id
+        self.directory = directory
+        self.pid = 0
+        self.started_at = 0
+        self.tty = False
+        self.paused = False
+        self.execs: dict[str, ExecTask] = {}
+        loop = asyncio.get_running_loop()
+        self.started: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[ExitStatus] = loop.create_future()
+        self.removed: asyncio.Future[None] = loop.create_future()
+        self.connection: Connection | None = None
+        self._pidfd = -1
+        self._settling: asyncio.Task[None] | None = None
+
+    # ── what the shim says ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def hear(self, message: Message) -> None:
+        """An event from the shim."""
+        event = message["event"]
+        if event in ("started", "status"):
+            self._take_status(message)
+        elif event == "failed":
+            _settle(self.started, task_failed(message))
+            _settle(self.removed)
+        elif event == "exit":
+            self._end(ExitStatus.from_json(message))
+        elif event == "exec_exit":
+            found = self.execs.get(message["exec"])
+            if found is not None and not found.ended.done():
+                found.ended.set_result(ExitStatus.from_json(message))
+        elif event == "removed":
+            _settle(self.removed)
+
+    def _take_status(self, message: Message) -> None:
+        self.pid, self.started_at = int(message["pid"]), int(message["started_at"])
+        self.tty, self.paused = bool(message["terminal"]), bool(message["paused"])
+        for exec_id, told in message["execs"].items():
+            if exec_id not in self.execs:
+                self.execs[exec_id] = ExecTask(
+                    self, exec_id, int(told["pid"]), int(told["started_at"]), bool(told["terminal"])
+                )
+        if message["exit"] is not None:
+            self._end(ExitStatus.from_json(message["exit"]))
+        elif self._pidfd < 0 and self.pid:
+            # It may have ended meanwhile, but is the shim's zombie until the shim has told us: the number is still its.
+            with contextlib.suppress(ProcessLookupError):
+                self._pidfd = pidfd.pidfd_open(self.pid)
+        if message["removed"]:
+            _settle(self.removed)
+        if self.pid:
+            _settle(self.started)
+
+    def _end(self, status: ExitStatus) -> None:
+        if not self.ended.done():
+            self.ended.set_result(status)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def shim_gone(self) -> None:
+        """The shim's socket has closed: it has ended, or died."""
+        if not self.started.done():
+            self.started.set_exception(
+                TaskFailed("the shim died before the container started: keeper.log says why", "shim", 0, "")
+            )
+        if not self.ended.done() or not self.removed.done():
+            self._settling = asyncio.get_running_loop().create_task(self._settle_lost(), name=f"settle {self.id}")
+
+    async def _settle_lost(self) -> None:
+        told = await asyncio.to_thread(settle, self.directory)
+        for found in self.execs.values():
+            if not found.ended.done():
+                record = reaper.read(str(self.directory / protocol.EXECS_NAME / f"{found.id}.json"))
+                found.ended.set_result(ExitStatus.from_json(record or told))
+        self._end(ExitStatus.from_json(told))
+        _settle(self.removed)
+
+    # ── what may be asked ───────────────────────────────────────────────────────────────────────────────────────────
+
+    async def ask(self, message: Message, fds: list[int] | None = None) -> Message:
+        """One request to the shim.
+
+        Raises:
+            Conflict: the container has ended.
+            TaskFailed: it could not be done.
+        """
+        if self.connection is None or self.ended.done():
+            raise Conflict(f"container {self.id} is not running")
+        try:
+            answer = await self.connection.ask(message, fds)
+        except Unavailable:
+            raise Conflict(f"container {self.id} is not running") from None
+        if "failed" in answer:
+            raise task_failed(answer["failed"])
+        return answer
+
+    async def wait(self) -> ExitStatus:
+        """How the first process ended, once it has."""
+        return await asyncio.shield(self.ended)
+
+    async def kill(self, signal: int, *, everyone: bool = False) -> None:
+        """Signal the first process, or `everyone` in the container.
+
+        Raises:
+            Conflict: it has ended.
+        """
+        if self.ended.done() or self._pidfd < 0:
+            raise Conflict(f"container {self.id} is not running")
+        if everyone:
+            await asyncio.to_thread(self.cgroup().kill, signal)
+            return
+        try:
+            pidfd.pidfd_send_signal(self._pidfd, signal)
+        except ProcessLookupError:
+            raise Conflict(f"container {self.id} is not running") from None
+
+    async def pause(self) -> None:
+        """Freeze every process."""
+        await self.ask({"do": "pause"})
+        self.paused = True
+
+    async def resume(self) -> None:
+        """Thaw them."""
+        await self.ask({"do": "resume"})
+        self.paused = False
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Tell the terminal its size."""
+        await self.ask({"do": "resize", "rows": rows, "columns": cols})
+
+    async def close_stdin(self) -> None:
+        """End of file for the first process."""
+        await self.ask({"do": "close_stdin"})
+
+    async def update(self, resources: dict[str, Any]) -> None:
+        """Change limits (OCI linux.resources) while it runs."""
+        await asyncio.to_thread(self.cgroup().apply, resources)
+
+    async def attach(self, attachment: Attachment) -> None:
+        """Connect one more client to the streams, from now on."""
+        try:
+            await self.ask({"do": "attach", "streams": attachment.streams.to_json()}, [attachment.handed_over()])
+        finally:
+            attachment.release()
+
+    async def exec(
+        self, exec_id: str, process: dict[str, Any], *, stdin: bool = False, attachment: Attachment | None = None
+    ) -> ExecTask:
+        """Start one more process (an OCI "process") in the container.
+
+        Args:
+            exec_id: names the exit record; letters, digits, "-", "_".
+            stdin: it has an input; else it reads /dev/null.
+
+        Raises:
+            TaskFailed: it could not be started.
+            Conflict: the container has ended, or is paused.
+        """
+        document = protocol.document(process)
+        try:
+            fds = [document]
+            message: Message = {"do": "exec", "exec": exec_id, "stdin": stdin, "streams": None}
+            if attachment is not None:
+                fds.append(attachment.handed_over())
+                message["streams"] = attachment.streams.to_json()
+            # Known before it is asked for: its end may be told in the same breath as its start.
+            found = self.execs[exec_id] = ExecTask(self, exec_id, 0, 0, bool(process.get("terminal")))
+            try:
+                answer = await self.ask(message, fds)
+            except BaseException:
+                self.execs.pop(exec_id, None)
+                raise
+            found.pid, found.started_at = int(answer["pid"]), int(answer["started_at"])
+            return found
+        finally:
+            os.close(document)
+            if attachment is not None:
+                attachment.release()
+
+    def exec_exit(self, exec_id: str) -> ExitStatus:
+        """How an exec ended, also one of a former daemon.
+
+        Raises:
+            NoSuchExec: no record of it.
+        """
+        record = reaper.read(str(self.directory / protocol.EXECS_NAME / f"{exec_id}.json"))
+        if record is None:
+            raise NoSuchExec(exec_id)
+        return ExitStatus.from_json(record)
+
+    def cgroup(self) -> Cgroup:
+        """The container's cgroup; blocking."""
+        return Cgroup.open(_cgroup_path(self.directory) or f"/scow/{self.id}")
+
+    def root_fd(self) -> int:
+        """An O_PATH descriptor of the container's root as it sees it; the caller closes it, and opens below it with
+        `scow.linux.fds.open_in_root` only.
+
+        Raises:
+            Conflict: the container has ended.
+        """
+        try:
+            fd = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            if self._pidfd < 0:
+                os.close(fd)
+                raise Conflict(f"container {self.id} is not running")
+            try:
+                pidfd.pidfd_send_signal(self._pidfd, 0)
+            except ProcessLookupError:
+                os.close(fd)
+                raise
+        except (FileNotFoundError, ProcessLookupError):
+            raise Conflict(f"container {self.id} is not running") from None
+        return fd
+
+    async def delete(self) -> None:
+        """Forget an ended container: its records and bundle go. Waits for its cgroup and mounts to be gone."""
+        await asyncio.shield(self.removed)
+        self.hang_up()
+        await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Let go of the shim without caring what becomes of the task; who still waits for it is cancelled."""
+        for waited in (self.started, self.removed):
+            waited.cancel()
+        for ended in (self.ended, *(found.ended for found in self.execs.values())):
+            ended.cancel()
+        self.hang_up()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def hang_up(self) -> None:
+        """Let go of the shim, which goes on."""
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            connection.close()
+
+
+def _settle(future: "asyncio.Future[None]", error: BaseException | None = None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def settle(directory: Path) -> Message:
+    """What became of a container without a shim: the exit record, or one made now, after ending what still runs.
+
+    Blocking.
+    """
+    record = reaper.read(str(directory / protocol.EXIT_NAME))
+    kill_leftovers(directory)
+    if record is None:
+        record = reaper.record(9, error="the process that supervised the container died")
+        if directory.is_dir():
+            reaper.write(str(directory / protocol.EXIT_NAME), record)
+    return record
+
+
+def kill_leftovers(directory: Path) -> None:
+    """End the first process (if the number still is that process) and everything in the cgroup, and remove that."""
+    state = read_state(directory)
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError, KeyError):
+        fd = pidfd.pidfd_open(int(state["pid"]))
+        try:
+            if proc.start_time(int(state["pid"])) == state["start_time"] and proc.boot_id() == state["boot"]:
+                pidfd.kill(fd)
+        finally:
+            os.close(fd)
+    path = _cgroup_path(directory)
+    if path:
+        group = Cgroup.open(path)
+        group.kill()
+        group.remove()
+
+
+def read_state(directory: Path) -> dict[str, Any]:
+    """The shim's state.json; empty if there is none."""
+    try:
+        told = protocol.load(directory / protocol.STATE_NAME)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _cgroup_path(directory: Path) -> str | None:
+    try:
+        spec = protocol.load(directory / protocol.SPEC_NAME)
+        return str(spec["linux"]["cgroupsPath"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,225 @@
+"""Every container process of one exec root: launched through the keeper, found again after a restart.
+
+Owns ``<exec root>/tasks/<id>/``: config.json (the spec), state.json, exit.json, execs/, files/, shim.sock. The
+folder of a task is made here and removed by `Task.delete`; in between only its shim writes to it.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scow.errors import Conflict, InvalidArgument, System
+from scow.fileio import atomic_write, write_all
+from scow.logs.driver import LogConfig
+from scow.shim import protocol
+from scow.shim.protocol import Message
+from scow.tasks.attachment import Attachment
+from scow.tasks.connection import Connection
+from scow.tasks.keeper import KeeperHandle
+from scow.tasks.task import Task, TaskFailed, settle
+
+_ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """One container to start.
+
+    Attributes:
+        id: names the task's folder; letters, digits, ".", "_", "-".
+        spec: OCI runtime-spec 1.2 config.
+        rootfs_fd: detached mount of the root file system; stays the caller's, who closes it after the launch.
+        network_fd: namespace to join; None follows the spec's namespaces. Stays the caller's.
+        stdin: the process has an input (it stays open until an attachment ends it); else it reads /dev/null.
+        log: where the output is kept, or None.
+        seccomp: compiled filter, or None.
+        attachments: connected before the process runs, so that nothing of its output is missed.
+        files: path in the container → content of a small file bound there, read-write, gone with the task.
+    """
+
+    id: str
+    spec: dict[str, Any]
+    rootfs_fd: int
+    network_fd: int | None = None
+    stdin: bool = False
+    log: LogConfig | None = None
+    seccomp: bytes | None = None
+    attachments: Sequence[Attachment] = ()
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+class Tasks:
+    """The tasks of `exec_root`. `open` before anything else; `close` leaves containers running."""
+
+    def __init__(self, exec_root: Path) -> None:
+        self._root = exec_root
+        self._folder = exec_root / "tasks"
+        self._keeper: KeeperHandle | None = None
+        self._tasks: dict[str, Task] = {}
+
+    async def open(self) -> None:
+        """Start or find the keeper, take up the containers of a former daemon.
+
+        Live shims are reconnected; what ended meanwhile is read from its record; a container whose shim died without a
+        record is killed and counted as killed. All of them are in `all` afterwards, ended ones until they are deleted.
+
+        Raises:
+            System: the keeper cannot be started.
+        """
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._keeper = KeeperHandle(self._root)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keeper.open())
+            for entry in sorted(self._folder.iterdir()):
+                group.create_task(self._recover(entry))
+
+    async def _recover(self, directory: Path) -> None:
+        task = Task(directory.name, directory)
+        try:
+            end = protocol.connect(str(directory), protocol.SOCKET_NAME)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            end = None
+        if end is not None:
+            self._connect(task, end)
+            # A shim that dies while we ask is settled by the task itself.
+            with contextlib.suppress(TaskFailed):
+                await asyncio.shield(task.started)
+                self._tasks[task.id] = task
+                return
+        if not (directory / protocol.STATE_NAME).exists() and not (directory / protocol.EXIT_NAME).exists():
+            # Never ran: the daemon died while it was launched.
+            await asyncio.to_thread(_sweep, directory)
+            return
+        task.hear({"event": "exit", **await asyncio.to_thread(settle, directory)})
+        task.hear({"event": "removed"})
+        self._tasks[task.id] = task
+
+    def _connect(self, task: Task, end: socket.socket) -> None:
+        task.connection = Connection(end, task.hear, task.shim_gone)
+
+    def get(self, id: str) -> Task | None:  # noqa: A002 - the interface's own word
+        """The task of that id, running or ended but not deleted."""
+        task = self._tasks.get(id)
+        return task if task is not None and task.directory.exists() else None
+
+    def all(self) -> list[Task]:
+        """Every task, running or ended but not deleted."""
+        return [task for task in self._tasks.values() if task.directory.exists()]
+
+    async def launch(self, request: LaunchRequest) -> Task:
+        """Start a container; returns when its program runs.
+
+        A task of the same id that has ended is deleted first.
+
+        Raises:
+            TaskFailed: it did not start; nothing is left of it.
+            Conflict: it runs already.
+            InvalidArgument: an impossible id or file.
+        """
+        if self._keeper is None:
+            raise System("tasks are not open")
+        if not _ID.fullmatch(request.id):
+            raise InvalidArgument(f"invalid task id {request.id!r}")
+        previous = self._tasks.get(request.id)
+        if previous is not None:
+            if not previous.ended.done():
+                raise Conflict(f"container {request.id} is already running")
+            await previous.delete()
+        directory = self._folder / request.id
+        task = self._tasks[request.id] = Task(request.id, directory)
+        try:
+            _prepare(directory, request)
+            await self._ask_for_shim(task, request)
+            await asyncio.shield(task.started)
+        except BaseException:
+            await self._undo(task)
+            raise
+        finally:
+            for attachment in request.attachments:
+                attachment.release()
+        return task
+
+    async def _ask_for_shim(self, task: Task, request: LaunchRequest) -> None:
+        if self._keeper is None:
+            raise System("tasks are not open")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._connect(task, ours)
+            fds = [theirs.fileno(), request.rootfs_fd]
+            if request.network_fd is not None:
+                fds.append(request.network_fd)
+            fds += [attachment.handed_over() for attachment in request.attachments]
+            await self._keeper.request(_message(task, request), fds)
+
+    async def _undo(self, task: Task) -> None:
+        """Nothing is left of a task that did not start, or whose launch was cancelled."""
+        if self._tasks.get(task.id) is task:
+            del self._tasks[task.id]
+        task.abandon()
+        await asyncio.to_thread(_sweep, task.directory)
+
+    async def close(self, stop_keeper: bool = False) -> None:
+        """Let go of every shim and of the keeper; containers run on.
+
+        Args:
+            stop_keeper: end the keeper too (it ends by itself when nothing is left to keep).
+        """
+        for task in self._tasks.values():
+            task.abandon()
+        if self._keeper is not None:
+            await self._keeper.close(stop_keeper)
+            self._keeper = None
+
+
+def _message(task: Task, request: LaunchRequest) -> Message:
+    log = request.log
+    return {
+        "do": "shim",
+        "id": request.id,
+        "directory": str(task.directory),
+        "stdin": request.stdin,
+        "log": None if log is None else {"driver": log.driver, "path": log.path, "options": dict(log.options)},
+        "network": request.network_fd is not None,
+        "filter": base64.b64encode(request.seccomp).decode() if request.seccomp else None,
+        "attachments": [attachment.streams.to_json() for attachment in request.attachments],
+    }
+
+
+def _prepare(directory: Path, request: LaunchRequest) -> None:
+    """The task's folder with the spec and the small files in it."""
+    spec = request.spec
+    directory.mkdir(mode=0o700)
+    if request.files:
+        (directory / "files").mkdir(mode=0o700)
+        mounts = list(spec.get("mounts") or [])
+        for number, (path, content) in enumerate(request.files.items()):
+            if not path.startswith("/"):
+                raise InvalidArgument(f"invalid path {path!r} of a file in the container: it must be absolute")
+            source = directory / "files" / str(number)
+            fd = os.open(source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try:
+                os.fchmod(fd, 0o644)
+                write_all(fd, content)
+            finally:
+                os.close(fd)
+            mounts.append({"destination": path, "source": str(source), "type": "bind", "options": ["bind", "rprivate"]})
+        spec = {**spec, "mounts": mounts}
+    atomic_write(directory / protocol.SPEC_NAME, json.dumps(spec).encode(), durable=False)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove a task's folder and whatever may still run on its behalf."""
+    if directory.is_dir():
+        settle(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists() and not directory.is_dir():
+        directory.unlink()
