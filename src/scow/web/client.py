@@ -8,6 +8,7 @@ never follow to another host.
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections import deque
@@ -263,7 +264,7 @@ class HttpClient:
         except socket.gaierror as error:
             raise PeerFailed(f"cannot reach {where}: lookup {host}: {error.strerror}") from None
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
             raise PeerFailed(
                 f"cannot reach {where}: {reason}: check that it is running and the address is right"
             ) from None
