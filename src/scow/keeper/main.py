@@ -1,8 +1,8 @@
 """The keeper: a zygote that forks shims.
 
-Started by the daemon as a fresh interpreter with the standard library and this package only. One thread,
-everything imported, heap frozen, so that a fork costs a quarter of a millisecond and a third of a megabyte. It keeps nothing: shims
-do not need it, and it may be killed and started anew at any time. Without a daemon and without shims it ends by itself.
+Started by the daemon as a fresh interpreter with the standard library and this package only. One thread, everything
+imported, heap frozen: a fork costs a quarter of a millisecond and a third of a megabyte. It keeps nothing: shims do not
+need it, it may be killed and started anew at any time. Without a daemon and without shims it ends by itself.
 """
 
 import contextlib

@@ -46,6 +46,7 @@ class Child:
         "pid",
         "pidfd",
         "pipes",
+        "start_time",
         "started_at",
         "stdio",
         "terminal",
@@ -59,6 +60,7 @@ class Child:
         self.following: Following | None = None
         self.pid = 0
         self.pidfd = -1
+        self.start_time = 0
         self.started_at = 0
         self.stdio: Stdio | None = None
         self.answer: tuple[socket.socket, int] | None = None  # whom to tell of the exec's start
@@ -183,6 +185,10 @@ class Shim:
     def _follow(self, child: Child, following: Following) -> None:
         """Serve a start until it has succeeded or failed."""
         child.following = following
+        # Now, while nobody can have reaped it: the number is certainly its own.
+        child.pid = following.pid
+        child.pidfd = pidfd.pidfd_open(child.pid)
+        child.start_time = proc.start_time(child.pid)
         child.pipes.close_theirs()
         self.children[following.pid] = child
         self.busy.add(child)
@@ -209,8 +215,6 @@ class Shim:
         child.following = None
 
     def _started(self, child: Child, started: Started) -> None:
-        child.pid = started.pid
-        child.pidfd = pidfd.pidfd_open(started.pid)
         child.started_at = time.time_ns()
         if started.master_fd is not None:
             sources = [(started.master_fd, 1)]
@@ -227,13 +231,15 @@ class Shim:
         if child is self.first:
             # Held until the exit is told: what the kernel does to take an overlay and a mount namespace down (sync,
             # RCU) would else come between the process's end and our hearing of it.
-            self.held = [self.rootfs_fd, open_namespace("mount", child.pid)]
+            self.held = [self.rootfs_fd]
+            with contextlib.suppress(FileNotFoundError):  # it has ended already
+                self.held.append(open_namespace("mount", child.pid))
             if self.network_fd is not None:
                 os.close(self.network_fd)
             state = {
                 "id": self.id,
                 "pid": child.pid,
-                "start_time": proc.start_time(child.pid),
+                "start_time": child.start_time,
                 "boot": proc.boot_id(),
                 "shim": os.getpid(),
                 "started_at": child.started_at,
@@ -247,6 +253,7 @@ class Shim:
         self.children = {pid: other for pid, other in self.children.items() if other is not child}
         self.busy.discard(child)
         child.pipes.close()
+        os.close(child.pidfd)
         for end, _wants in child.attachments:
             end.close()
         if child is self.first:
