@@ -2,7 +2,8 @@
 
 A query is answered from the names of the networks the asking container is on; what is not known there is forwarded.
 Only what is needed is decoded: header, one question, and of a query's EDNS record its buffer size. A message is
-hostile: every offset is checked, compressed names may only point backwards, and no answer is larger than the asker can take.
+hostile: every offset is checked, compressed names may only point backwards, and no answer is larger than the asker can
+take.
 
 Source: RFC 1035, RFC 6891 (EDNS).
 """

@@ -78,7 +78,7 @@ class PortInUse(System):
 
 def has_ipv6() -> bool:
     """Whether any interface of this host has IPv6: otherwise "::" cannot be bound."""
-    with contextlib.suppress(OSError), open("/proc/net/if_inet6", "rb") as file:
+    with contextlib.suppress(OSError), open("/proc/thread-self/net/if_inet6", "rb") as file:
         return bool(file.read(1))
     return False
 

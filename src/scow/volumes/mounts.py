@@ -22,43 +22,12 @@ PROPAGATION = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _LABEL_MODES = ("z", "Z")
 _CONSISTENCY = ("consistent", "cached", "delegated", "default")
 #: Options of --tmpfs: mount flags, and those with a value.
-_TMPFS_FLAGS = frozenset(
-    [
-        "ro",
-        "rw",
-        "exec",
-        "noexec",
-        "suid",
-        "nosuid",
-        "dev",
-        "nodev",
-        "sync",
-        "async",
-        "dirsync",
-        "remount",
-        "mand",
-        "nomand",
-        "atime",
-        "noatime",
-        "diratime",
-        "nodiratime",
-        "relatime",
-        "norelatime",
-        "strictatime",
-        "nostrictatime",
-        "bind",
-        "rbind",
-        "unbindable",
-        "runbindable",
-        "private",
-        "rprivate",
-        "shared",
-        "rshared",
-        "slave",
-        "rslave",
-        "defaults",
-    ]
-)
+_TMPFS_FLAGS = frozenset((
+    "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "dirsync", "remount", "mand",
+    "nomand", "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
+    "bind", "rbind", "unbindable", "runbindable", "private", "rprivate", "shared", "rshared", "slave", "rslave",
+    "defaults",
+))  # fmt: skip
 _TMPFS_VALUES = frozenset(["mode", "uid", "gid", "size", "nr_blocks", "nr_inodes", "mpol"])
 
 
