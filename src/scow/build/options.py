@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from scow.errors import InvalidArgument
 from scow.oci.platform import Platform
 from scow.oci.reference import Reference
+from scow.registry.client.auth import AuthConfig
 
 DEFAULT_SHM_SIZE = 64 << 20
 
@@ -24,15 +25,6 @@ class Limits:
     cpuset_mems: str = ""
     shm_size: int = DEFAULT_SHM_SIZE
     ulimits: tuple[tuple[str, int, int], ...] = ()  # (name without RLIMIT_, soft, hard)
-
-
-@dataclass(frozen=True, slots=True)
-class Auth:
-    """Credentials for one registry as ``X-Registry-Config`` gives them."""
-
-    username: str = ""
-    password: str = ""
-    identity_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +46,7 @@ class BuildOptions:
     network: str = "default"
     extra_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
-    auths: Mapping[str, Auth] = field(default_factory=dict)
+    auths: Mapping[str, AuthConfig] = field(default_factory=dict)
 
     def check(self) -> tuple[Reference, ...]:
         """The tags as references.

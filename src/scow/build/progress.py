@@ -26,7 +26,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Started(Event):
-    """The step begins; `attempt` is the id of the temporary container for a RUN that really runs."""
+    """The step begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class Done(Event):
     ran: str = ""  # the temporary container's id
 
 
+@dataclass(frozen=True, slots=True)
+class Failed(Event):
+    """It failed, or was cancelled; the error itself goes to the caller."""
+
+
 Sink = Callable[[Event], None]
 
 
@@ -88,6 +93,9 @@ class Classic:
             if isinstance(event, Message):
                 self._put(event.value)
             return
+        if isinstance(event, Failed):
+            self._flush(step.stage)
+            return
         for value in self._lines(event):
             self._say(step.stage, value)
         if isinstance(event, Done) and step.id == self._last[step.stage]:
@@ -96,11 +104,6 @@ class Classic:
                 self._order.pop(0)
                 if self._order:
                     self._flush(self._order[0])
-
-    def failed(self, stage: int) -> None:
-        """Show everything the failing stage said, whoever's turn it is."""
-        if stage in self._waiting:
-            self._flush(stage)
 
     def _say(self, stage: int, value: dict[str, Any]) -> None:
         if self._order and self._order[0] == stage:

@@ -398,6 +398,8 @@ def plan_copy(state: StageState, instruction: Copy, origin: int | None) -> tuple
         document = parse_heredoc(source) if documents else None
         if document and document[0] in documents:
             here = documents[document[0]]
+            if "/" in here.name or here.name in (".", ".."):
+                raise DockerfileError(line, f"the here-document {here.name!r} cannot become a file of that name")
             text = here.text()
             files.append((here.name, _document(state, text, line) if here.expand else text))
         else:
