@@ -116,7 +116,7 @@ class World:
 
     def keeper_pid(self) -> int:
         """Process id of the keeper."""
-        return int((self.root / "run" / "keeper.pid").read_text())
+        return int((self.root / "run" / "keeper.lock").read_text())
 
     def remove_everything(self) -> None:
         client = self.docker()

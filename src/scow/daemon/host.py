@@ -4,6 +4,7 @@ import os
 import platform
 from pathlib import Path
 
+from scow.linux.cgroup import layout
 from scow.oci.platform import host_platform
 
 
@@ -64,3 +65,34 @@ def _os_release() -> dict[str, str]:
             pairs = (line.partition("=") for line in path.read_text(errors="replace").splitlines())
             return {key: value.strip().strip('"') for key, equals, value in pairs if equals}
     return {}
+
+
+def cgroup_version() -> str:
+    """ "1" or "2"; hybrid hosts count as 1, as they do for Docker."""
+    return str(layout().version)
+
+
+def resources() -> dict[str, bool]:
+    """Which limits this machine can set, by the words of ``docker info``'s warnings."""
+    where = layout().where
+    memory, cpu = where("memory"), where("cpu")
+    return {
+        "memory limit": memory > 0,
+        "swap limit": memory == 2 or _v1_file("memory", "memory.memsw.limit_in_bytes"),
+        "cpu cfs quota": cpu == 2 or _v1_file("cpu", "cpu.cfs_quota_us"),
+        "cpu cfs period": cpu == 2 or _v1_file("cpu", "cpu.cfs_period_us"),
+        "cpu shares": cpu > 0,
+        "cpuset": where("cpuset") > 0,
+        "pids limit": where("pids") > 0,
+        "oom kill disable": memory == 1,
+    }
+
+
+def ipv4_forwarding() -> bool:
+    """Whether this network namespace routes between links."""
+    return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+
+
+def _v1_file(controller: str, name: str) -> bool:
+    mount = layout().controllers.get(controller)
+    return mount is not None and Path(mount, name).exists()

@@ -94,7 +94,7 @@ def info(engine: "Engine") -> dict[str, Any]:
         "ContainersStopped": sum(states.values()) - states.get("running", 0) - states.get("paused", 0),
         "Images": len(engine.images.list()),
         "Driver": engine.snapshots.driver,
-        "DriverStatus": engine.snapshots.status(),
+        "DriverStatus": [["Backing store", str(config.data_root / "snapshots")]],
         "DockerRootDir": str(config.data_root),
         "Plugins": {
             "Volume": ["local"],
@@ -102,7 +102,7 @@ def info(engine: "Engine") -> dict[str, Any]:
             "Authorization": None,
             "Log": ["local", "json-file", "none"],
         },
-        **_resources(engine),
+        **_resources(),
         **_machine(),
         "Debug": config.flag("debug"),
         "NFd": len(os.listdir("/proc/self/fd")),
@@ -140,13 +140,15 @@ def info(engine: "Engine") -> dict[str, Any]:
 def warnings(engine: "Engine") -> list[str]:
     """What is missing on this machine and what to do about it, a sentence each; empty when nothing is."""
     missing = [engine.networks.firewall_missing()]
-    return [f"WARNING: {text}" for text in missing if text] + [
-        f"WARNING: No {name} support" for name, there in engine.containers.resources().items() if not there
-    ]
+    found = [f"WARNING: {text}" for text in missing if text]
+    found += [f"WARNING: No {name} support" for name, there in host.resources().items() if not there]
+    if not host.ipv4_forwarding():
+        found.append("WARNING: IPv4 forwarding is disabled")
+    return found
 
 
-def _resources(engine: "Engine") -> dict[str, Any]:
-    there = engine.containers.resources()
+def _resources() -> dict[str, Any]:
+    there = host.resources()
     return {
         "MemoryLimit": there["memory limit"],
         "SwapLimit": there["swap limit"],
@@ -156,9 +158,9 @@ def _resources(engine: "Engine") -> dict[str, Any]:
         "CPUSet": there["cpuset"],
         "PidsLimit": there["pids limit"],
         "OomKillDisable": there["oom kill disable"],
-        "IPv4Forwarding": there["IPv4 forwarding"],
+        "IPv4Forwarding": host.ipv4_forwarding(),
         "CgroupDriver": "cgroupfs",
-        "CgroupVersion": engine.containers.cgroup_version(),
+        "CgroupVersion": host.cgroup_version(),
     }
 
 
