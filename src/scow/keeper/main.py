@@ -5,13 +5,14 @@ imported, heap frozen: a fork costs a quarter of a millisecond and a third of a 
 need it, it may be killed and started anew at any time. Without a daemon and without shims it ends by itself.
 """
 
+from __future__ import annotations
+
 import contextlib
 import gc
 import os
 import signal
 import socket
 import sys
-import traceback
 
 from scow.errors import Unavailable
 from scow.fileio import lock_file
@@ -23,7 +24,10 @@ from scow.runtime.create import own_capabilities
 from scow.shim import main as shim
 from scow.shim import protocol, reaper
 from scow.shim.loop import READ, Loop
-from scow.shim.protocol import Message
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from scow.shim.protocol import Message
 
 #: Seconds without daemon and shims after which the keeper ends: a daemon that restarts finds it again.
 IDLE = 10.0
@@ -109,9 +113,9 @@ def _become_shim(request: Message, fds: list[int], permitted: int) -> None:
         gc.enable()
         shim.main(request, fds, permitted)
         code = 0
-    except BaseException:
+    except BaseException as error:
         # The last line of a shim: nothing may unwind into the keeper's code.
-        traceback.print_exc()
+        sys.excepthook(type(error), error, error.__traceback__)
         sys.stderr.flush()
     finally:
         os._exit(code)

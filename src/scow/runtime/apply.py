@@ -4,11 +4,11 @@
 refused) and mounts are attached to the opened descriptor: nothing a path means can change between looking and mounting.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
-from collections.abc import Iterable
-from typing import Protocol
 
 from scow.linux.constants import PROC_SUPER_MAGIC
 from scow.linux.fds import RESOLVE_NO_SYMLINKS, create_in_root, file_system, open_in_root, openat2
@@ -22,6 +22,31 @@ from scow.linux.mount import (
     pivot_root,
     umount2,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
+    class Step(Protocol):
+        """One entry of a plan."""
+
+        def describe(self) -> str:
+            """One line: what is done, where, with which options."""
+
+        def open(self) -> None:
+            """Open what comes from the host, before the root file system covers it; most steps need nothing.
+
+            Raises:
+                OSError: with the source as its filename.
+            """
+
+        def apply(self, root: Root) -> None:
+            """Do it.
+
+            Raises:
+                OSError: with the mount point as its filename.
+            """
 
 
 class Root:
@@ -61,27 +86,6 @@ class Root:
     def attach(self, mount_fd: int, target_fd: int) -> None:
         """Attach a detached mount at an opened target."""
         move_mount(mount_fd, target_fd)
-
-
-class Step(Protocol):
-    """One entry of a plan."""
-
-    def describe(self) -> str:
-        """One line: what is done, where, with which options."""
-
-    def open(self) -> None:
-        """Open what comes from the host, before the root file system covers it; most steps need nothing.
-
-        Raises:
-            OSError: with the source as its filename.
-        """
-
-    def apply(self, root: Root) -> None:
-        """Do it.
-
-        Raises:
-            OSError: with the mount point as its filename.
-        """
 
 
 def attach_root(source: int | str, plan: Iterable[Step], shared: bool = False) -> Root:

@@ -4,12 +4,11 @@ Used by the shim (`scow.shim`), by execs and by the OCI command line. The caller
 and has to reap it. Single-threaded processes only.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import sys
-import traceback
-from collections.abc import Callable
-from typing import Any
 
 from scow.errors import EngineError
 from scow.linux.namespaces import CLONE_NEWPID, open_namespace, setns, unshare
@@ -17,6 +16,11 @@ from scow.runtime import hooks
 from scow.runtime.init import Setup, enter
 from scow.runtime.process import Progress
 from scow.runtime.sync import Channel, Failed, channels, failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class Started:
@@ -172,7 +176,7 @@ def fork(body: Callable[[Channel, Progress], None], setup: Setup | None = None) 
     except BaseException as error:
         # The last line of a forked child: nothing may unwind into its parent's code.
         theirs.failed(progress.stage, OSError(0, f"{type(error).__name__}: {error}"))
-        traceback.print_exc()
+        sys.excepthook(type(error), error, error.__traceback__)
         sys.stderr.flush()
     finally:
         os._exit(1)

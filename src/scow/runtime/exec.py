@@ -4,9 +4,10 @@ The pidfd, not the number, says whose namespaces are meant: a container that end
 whatever got its pid.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
 
 from scow.linux import pty
 from scow.linux.fds import join_session_keyring
@@ -25,8 +26,12 @@ from scow.runtime import terminal
 from scow.runtime.create import Following, fork
 from scow.runtime.sync import Channel, Failed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from scow.runtime.cgroup import Cgroup
+
 
 _JOINED = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP
 
@@ -36,7 +41,7 @@ def begin_exec(
     process: dict[str, Any],
     *,
     id: str,  # noqa: A002 - the spec's own word
-    cgroup: "Cgroup | None",
+    cgroup: Cgroup | None,
     stdio: tuple[int, int, int] | None,
     filter_program: bytes | None,
     permitted: int,
@@ -72,7 +77,7 @@ def _enter(
     target_fd: int,
     process: dict[str, Any],
     id: str,  # noqa: A002
-    cgroup: "Cgroup | None",
+    cgroup: Cgroup | None,
     stdio: tuple[int, int, int] | None,
     filter_program: bytes | None,
     permitted: int,

@@ -3,15 +3,20 @@
 A hook that fails or takes too long fails the start (runtime-spec config.md "POSIX-platform Hooks").
 """
 
-import json
+from __future__ import annotations
+
 import os
 import select
 import signal
-from typing import Any
 
 from scow.fileio import write_all
 from scow.linux import pidfd
+from scow.runtime import documents
 from scow.runtime.sync import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Moments before the program runs in which the creator, not the child, runs the hooks.
 CREATOR = ("prestart", "createRuntime")
@@ -33,7 +38,7 @@ def run(hooks: list[dict[str, Any]], state: dict[str, Any]) -> None:
         Failed: stage "hook"; a hook is missing, failed, or was killed after its timeout (seconds).
     """
     for hook in hooks:
-        _run(hook, json.dumps(state).encode())
+        _run(hook, documents.dump(state))
 
 
 def _run(hook: dict[str, Any], state: bytes) -> None:

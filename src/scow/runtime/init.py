@@ -5,6 +5,8 @@ order, as they appear in a failure: limits, namespaces, cgroup, hostname, sysctl
 then those of `scow.runtime.process`: cwd, capabilities, seccomp, user, exec.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
@@ -12,7 +14,6 @@ import select
 import signal
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
 
 from scow.errors import InvalidArgument
 from scow.linux import cgroup as hierarchies
@@ -21,11 +22,16 @@ from scow.linux.fds import join_session_keyring
 from scow.linux.namespaces import KINDS, setns, unshare
 from scow.linux.proc import set_domainname, set_title
 from scow.runtime import hooks, process, rootfs, terminal
-from scow.runtime.apply import Root, Step, apply, attach_root, pivot
-from scow.runtime.sync import Channel
+from scow.runtime.apply import apply, attach_root, pivot
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.runtime.apply import Root, Step
     from scow.runtime.cgroup import Cgroup
+    from scow.runtime.sync import Channel
+
 
 #: Set in the spec's annotations when a small init is to be process 1 (``docker run --init``).
 INIT_ANNOTATION = "scow.init"
@@ -73,7 +79,7 @@ class Setup:
         spec: dict[str, Any],
         root: int | str,
         *,
-        cgroup: "Cgroup | None",
+        cgroup: Cgroup | None,
         stdio: tuple[int, int, int] | None,
         network_fd: int | None = None,
         filter_program: bytes | None = None,

@@ -4,18 +4,24 @@ Shared by the first process (``init.py``) and by execs (``exec.py``). Order matt
 a child forked for it: nothing here is undone, errors end the child.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import resource
 import signal
-from typing import Any
 
 from scow.linux import seccomp
 from scow.linux.capabilities import drop_bounding, mask, set_all, set_sets
 from scow.linux.constants import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS
 from scow.linux.fds import close_all_but
 from scow.linux.proc import prctl
-from scow.runtime.sync import Channel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.runtime.sync import Channel
 
 #: Where programs are looked for when the environment has no PATH (Docker's default).
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

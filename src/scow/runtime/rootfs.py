@@ -4,9 +4,10 @@
 nodes and links in /dev, masked and read-only paths, the root's own read-only flag.
 """
 
+from __future__ import annotations
+
 import os
 import stat
-from typing import TYPE_CHECKING, Any
 
 from scow.errors import InvalidArgument
 from scow.linux.mount import (
@@ -27,10 +28,15 @@ from scow.linux.mount import (
     mount_setattr,
     new_mount,
 )
-from scow.runtime.apply import Root, Step, is_directory
+from scow.runtime.apply import is_directory
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.runtime.apply import Root, Step
     from scow.runtime.cgroup import ContainerMount
+
 
 #: option → (attributes added, attributes removed); with "r" in front: for the mounts below too.
 _ATTRIBUTES: dict[str, tuple[int, int]] = {
@@ -398,9 +404,7 @@ class Seal:
             os.close(target_fd)
 
 
-def cgroup_steps(
-    mount: dict[str, Any], groups: "list[ContainerMount]", unified: str | None, private: bool
-) -> list[Step]:
+def cgroup_steps(mount: dict[str, Any], groups: list[ContainerMount], unified: str | None, private: bool) -> list[Step]:
     """What the spec's mount of type "cgroup" means on this host.
 
     v1 and hybrid: a tmpfs with a bind of the container's own group of every hierarchy. v2: the file system itself,

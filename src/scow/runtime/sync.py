@@ -14,14 +14,19 @@
 Invariant: end of channel without "exec" before it means the child died on the way. One packet is one JSON object.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
-import json
 import os
 import socket
-from typing import Any
 
 from scow.errors import System
+from scow.runtime import documents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: Largest message: a failure with two paths of PATH_MAX.
 _PACKET = 64 << 10
@@ -70,7 +75,7 @@ class Channel:
     def send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         """Send one message; a peer that went away is not an error (its exit says more)."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(self.socket, [json.dumps(message).encode()], fds or [])
+            socket.send_fds(self.socket, [documents.dump(message)], fds or [])
 
     def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """The next message and the descriptors that came with it; None when the other end is closed."""
@@ -78,7 +83,7 @@ class Channel:
             data, fds, _flags, _peer = socket.recv_fds(self.socket, _PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             return None, []
-        return (json.loads(data) if data else None), fds
+        return (documents.parse(data) if data else None), fds
 
     def failed(self, stage: str, error: OSError) -> None:
         """Tell why the child gives up."""

@@ -4,16 +4,21 @@ Handlers are plain functions; they may watch and forget any descriptor at any ti
 come in the same round.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
 import time
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Handler = Callable[[int], None]
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-
-Handler = Callable[[int], None]
 
 
 class Loop:

@@ -5,16 +5,15 @@ and the exit records of its container, and serves any number of daemons, one aft
 connected: containers, logs and records go on. It ends when its processes have ended and everything is told.
 """
 
-import base64
+from __future__ import annotations
+
 import contextlib
 import fcntl
-import json
 import os
 import signal
 import socket
 import sys
 import time
-from typing import Any
 
 from scow.errors import EngineError
 from scow.fileio import atomic_write
@@ -22,6 +21,7 @@ from scow.linux import pidfd, proc, pty
 from scow.linux.constants import PR_SET_CHILD_SUBREAPER
 from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig, open_writer
+from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import Following, Started, begin, state_of
 from scow.runtime.exec import begin_exec
@@ -29,8 +29,14 @@ from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
 from scow.shim.loop import READ, Loop
-from scow.shim.protocol import Message, Streams
+from scow.shim.protocol import Streams
 from scow.shim.streams import Stdio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.shim.protocol import Message
 
 _PIPE_SIZE = 256 << 10
 
@@ -120,7 +126,7 @@ class Shim:
         self.paused = False
         self.removed = False
         program = request.get("filter")
-        self.filter_program = base64.b64decode(program) if program else None
+        self.filter_program = bytes.fromhex(program) if program else None
         taken = list(fds)
         self.control = socket.socket(fileno=taken.pop(0))
         self.rootfs_fd = taken.pop(0)
@@ -139,8 +145,7 @@ class Shim:
         """Start the first process; the answer goes out over the control socket when its program runs."""
         self._serve(self.control)
         try:
-            with open(f"{self.directory}/{protocol.SPEC_NAME}", "rb") as file:
-                self.spec = json.load(file)
+            self.spec = documents.load(f"{self.directory}/{protocol.SPEC_NAME}")
             linux = self.spec.get("linux") or {}
             if linux.get("cgroupsPath"):
                 self.cgroup = Cgroup.create(linux["cgroupsPath"], linux.get("resources"))
@@ -244,7 +249,7 @@ class Shim:
                 "shim": os.getpid(),
                 "started_at": child.started_at,
             }
-            atomic_write(f"{self.directory}/{protocol.STATE_NAME}", json.dumps(state).encode(), durable=False)
+            atomic_write(f"{self.directory}/{protocol.STATE_NAME}", documents.dump(state), durable=False)
             self._tell({"event": "started", **self._status()})
         else:
             self._answer(child, {"pid": child.pid, "started_at": child.started_at})
@@ -490,7 +495,7 @@ def main(request: Message, fds: list[int], permitted: int) -> None:
 
     Args:
         request: {"id", "directory" (of the task; holds config.json), "stdin", "log" (LogConfig's fields or null),
-            "network" (a descriptor of the namespace is passed), "filter" (base64 or null), "attachments": [streams]}.
+            "network" (a descriptor of the namespace is passed), "filter" (hex or null), "attachments": [streams]}.
         fds: control socket, root file system (a detached mount), [network namespace], one socket per attachment.
         permitted: capabilities this process holds.
     """

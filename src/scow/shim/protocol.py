@@ -19,10 +19,18 @@ Pure but for `receive` and `send`. Times are nanoseconds since 1970; codes are 0
 An exit is on disk (``exit.json``, ``execs/<id>.json``) before it is told: who hears a closed socket reads there.
 """
 
-import json
+from __future__ import annotations
+
 import os
 import socket
-from typing import Any
+
+from scow.runtime import documents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = dict[str, Any]
 
 #: Largest packet; what may be larger (an exec's process) travels as a memfd.
 MAX_PACKET = 128 << 10
@@ -35,8 +43,6 @@ SPEC_NAME = "config.json"
 STATE_NAME = "state.json"
 EXIT_NAME = "exit.json"
 EXECS_NAME = "execs"
-
-Message = dict[str, Any]
 
 
 class Streams:
@@ -55,7 +61,7 @@ class Streams:
         return {"stdin": self.stdin, "stdout": self.stdout, "stderr": self.stderr, "ends_stdin": self.ends_stdin}
 
     @classmethod
-    def from_json(cls, told: Message) -> "Streams":
+    def from_json(cls, told: Message) -> Streams:
         """The reverse of `to_json`."""
         return cls(bool(told["stdin"]), bool(told["stdout"]), bool(told["stderr"]), bool(told["ends_stdin"]))
 
@@ -70,7 +76,7 @@ def receive(end: socket.socket) -> tuple[Message | None, list[int]]:
         data, fds, _flags, _peer = socket.recv_fds(end, MAX_PACKET, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None, []
-    return (json.loads(data) if data else None), fds
+    return (documents.parse(data) if data else None), fds
 
 
 def send(end: socket.socket, message: Message, fds: list[int] | None = None) -> None:
@@ -79,14 +85,14 @@ def send(end: socket.socket, message: Message, fds: list[int] | None = None) -> 
     Raises:
         BlockingIOError, BrokenPipeError, ConnectionResetError: as of send(2).
     """
-    socket.send_fds(end, [json.dumps(message).encode()], fds or [], socket.MSG_NOSIGNAL)
+    socket.send_fds(end, [documents.dump(message)], fds or [], socket.MSG_NOSIGNAL)
 
 
 def document(value: Any) -> int:
     """A memfd holding `value` as JSON, to be sent and then closed by the caller."""
     fd = os.memfd_create("document", os.MFD_CLOEXEC)
     with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(json.dumps(value).encode())
+        file.write(documents.dump(value))
     return fd
 
 
@@ -100,18 +106,7 @@ def read_document(fd: int) -> Any:
         size = os.fstat(fd).st_size
         if size > MAX_DOCUMENT:
             raise ValueError(f"a document of {size} bytes")
-        return json.loads(os.pread(file.fileno(), MAX_DOCUMENT, 0))
-
-
-def load(path: str | os.PathLike[str]) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: not JSON.
-    """
-    with open(path, "rb") as file:
-        return json.load(file)
+        return documents.parse(os.pread(file.fileno(), MAX_DOCUMENT, 0))
 
 
 def at(directory: str, name: str) -> tuple[int, str]:

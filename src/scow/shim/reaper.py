@@ -4,12 +4,17 @@ A record is JSON, written whole and durable before anybody is told: ``exit.json`
 ``execs/<id>.json`` for the others.
 """
 
-import json
+from __future__ import annotations
+
 import os
 import time
-from typing import Any
 
 from scow.fileio import atomic_write
+from scow.runtime import documents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def ended() -> list[tuple[int, int]]:
@@ -42,14 +47,13 @@ def write(path: str, told: dict[str, Any]) -> None:
     Raises:
         OSError, NoSpace: it could not be; the caller goes on and tells whoever listens.
     """
-    atomic_write(path, json.dumps(told).encode())
+    atomic_write(path, documents.dump(told))
 
 
 def read(path: str) -> dict[str, Any] | None:
     """The record at `path`, None if there is none, or half of one."""
     try:
-        with open(path, "rb") as file:
-            told = json.load(file)
+        told = documents.load(path)
     except (FileNotFoundError, ValueError):
         return None
     return told if isinstance(told, dict) and "code" in told else None

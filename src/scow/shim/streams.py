@@ -6,20 +6,24 @@ a socket that takes nothing for `STALL` seconds is dropped (closed): one forgott
 and its log for ever. Without a log the reader is all there is, and the container waits for it as a pipeline does.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from scow.api import streams as frames
 from scow.shim.loop import READ, WRITE, Loop
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scow.logs.driver import Writer
     from scow.shim.protocol import Streams
+
 
 #: Most bytes read at a time.
 CHUNK = 256 << 10
@@ -40,7 +44,7 @@ class Attached:
 
     __slots__ = ("closing", "pending", "reading", "size", "socket", "wants")
 
-    def __init__(self, end: socket.socket, wants: "Streams") -> None:
+    def __init__(self, end: socket.socket, wants: Streams) -> None:
         self.socket = end
         self.wants = wants
         self.pending: list[memoryview] = []
@@ -80,7 +84,7 @@ class Stdio:
         sources: list[tuple[int, int]],
         stdin: int | None,
         terminal: bool,
-        log: "Writer | None",
+        log: Writer | None,
         drained: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -271,7 +275,7 @@ class Stdio:
 
     # ── attached ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def attach(self, end: socket.socket, wants: "Streams") -> None:
+    def attach(self, end: socket.socket, wants: Streams) -> None:
         """Serve one more socket from now on; it is closed when the process has ended and all is written."""
         end.setblocking(False)
         attached = Attached(end, wants)

@@ -3,15 +3,21 @@
 Lives on the event loop; nothing here blocks.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
-import socket
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from scow.errors import Unavailable
 from scow.shim import protocol
-from scow.shim.protocol import Message
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from scow.shim.protocol import Message
 
 
 class Connection:

@@ -1,5 +1,7 @@
 """The daemon's handle on the keeper: started when there is none, replaced when its code is another, asked for shims."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import fcntl
@@ -7,14 +9,18 @@ import os
 import signal
 import socket
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scow.errors import System, Unavailable
 from scow.keeper import protocol as keeper
 from scow.linux.mount import MOUNT_ATTR_RDONLY, clone_tree, mount_setattr
 from scow.shim import protocol
-from scow.shim.protocol import Message
 from scow.tasks.connection import Connection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scow.shim.protocol import Message
 
 #: Seconds for a keeper to say hello: a fresh interpreter on a busy machine takes a few tenths.
 HELLO = 30.0

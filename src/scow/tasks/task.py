@@ -4,24 +4,28 @@ The shim supervises; this is a handle. A handle whose shim has gone without a wo
 disk if there is one, else the process is killed and counted as killed.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scow.errors import Conflict, NoSuchExec, System, Unavailable
 from scow.linux import pidfd, proc
+from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
-from scow.shim.protocol import Message
-from scow.tasks.attachment import Attachment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from scow.shim.protocol import Message
+    from scow.tasks.attachment import Attachment
     from scow.tasks.connection import Connection
 
 #: Exit code of a container whose supervisor died with its status: it was killed (128 + SIGKILL).
@@ -60,7 +64,7 @@ class ExitStatus:
     error: str = ""
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "ExitStatus":
+    def from_json(cls, told: Mapping[str, Any]) -> ExitStatus:
         """From an exit record or message."""
         return cls(
             int(told["code"]), int(told["finished_at"]), bool(told.get("oom_killed")), str(told.get("error") or "")
@@ -70,7 +74,7 @@ class ExitStatus:
 class ExecTask:
     """One exec of a running container."""
 
-    def __init__(self, task: "Task", exec_id: str, pid: int, started_at: int, tty: bool) -> None:
+    def __init__(self, task: Task, exec_id: str, pid: int, started_at: int, tty: bool) -> None:
         self.id = exec_id
         self.pid = pid
         self.started_at = started_at
@@ -337,7 +341,7 @@ class Task:
             connection.close()
 
 
-def _settle(future: "asyncio.Future[None]", error: BaseException | None = None) -> None:
+def _settle(future: asyncio.Future[None], error: BaseException | None = None) -> None:
     if future.done():
         return
     if error is None:
@@ -380,7 +384,7 @@ def kill_leftovers(directory: Path) -> None:
 def read_state(directory: Path) -> dict[str, Any]:
     """The shim's state.json; empty if there is none."""
     try:
-        told = protocol.load(directory / protocol.STATE_NAME)
+        told = documents.load(directory / protocol.STATE_NAME)
     except (FileNotFoundError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
@@ -388,7 +392,7 @@ def read_state(directory: Path) -> dict[str, Any]:
 
 def _cgroup_path(directory: Path) -> str | None:
     try:
-        spec = protocol.load(directory / protocol.SPEC_NAME)
+        spec = documents.load(directory / protocol.SPEC_NAME)
         return str(spec["linux"]["cgroupsPath"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

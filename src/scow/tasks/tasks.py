@@ -4,28 +4,32 @@ Owns ``<exec root>/tasks/<id>/``: config.json (the spec), state.json, exit.json,
 folder of a task is made here and removed by `Task.delete`; in between only its shim writes to it.
 """
 
+from __future__ import annotations
+
 import asyncio
-import base64
 import contextlib
 import json
 import os
 import re
 import shutil
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scow.errors import Conflict, InvalidArgument, System
 from scow.fileio import atomic_write, write_all
-from scow.logs.driver import LogConfig
 from scow.shim import protocol
-from scow.shim.protocol import Message
-from scow.tasks.attachment import Attachment
 from scow.tasks.connection import Connection
 from scow.tasks.keeper import KeeperHandle
 from scow.tasks.task import Task, TaskFailed, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from scow.logs.driver import LogConfig
+    from scow.shim.protocol import Message
+    from scow.tasks.attachment import Attachment
 
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 
@@ -189,7 +193,7 @@ def _message(task: Task, request: LaunchRequest) -> Message:
         "stdin": request.stdin,
         "log": None if log is None else {"driver": log.driver, "path": log.path, "options": dict(log.options)},
         "network": request.network_fd is not None,
-        "filter": base64.b64encode(request.seccomp).decode() if request.seccomp else None,
+        "filter": request.seccomp.hex() if request.seccomp else None,
         "attachments": [attachment.streams.to_json() for attachment in request.attachments],
     }
 
