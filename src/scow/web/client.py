@@ -278,12 +278,17 @@ class HttpClient:
             shaken = loop.create_future()
             context = self._tls or ssl.create_default_context()
             protocol = TlsLayer(stream, context, server_side=False, server_hostname=host, failed=shaken)
+        transport: asyncio.Transport
         if self._unix is not None:
-            await loop.create_unix_connection(lambda: protocol, self._unix)
+            transport, _ = await loop.create_unix_connection(lambda: protocol, self._unix)
         else:
-            await loop.create_connection(lambda: protocol, host, port)
+            transport, _ = await loop.create_connection(lambda: protocol, host, port)
         if shaken is not None:
-            await shaken
+            try:
+                await shaken
+            except BaseException:
+                transport.abort()
+                raise
 
 
 class _Line:

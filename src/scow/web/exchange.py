@@ -7,12 +7,11 @@ over.
 """
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from email.utils import formatdate
-from types import AsyncGeneratorType
 
 import h11
 
@@ -236,18 +235,15 @@ class Conversation(Body):
             return
 
 
-def _closing(body: AsyncIterator[bytes]) -> "aclosing[AsyncGeneratorType[bytes, None]] | _Open":
-    return aclosing(body) if isinstance(body, AsyncGeneratorType) else _Open()
-
-
-class _Open:
-    """For iterators that have nothing to close."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
+@contextlib.asynccontextmanager
+async def _closing(body: AsyncIterator[bytes]) -> AsyncIterator[None]:
+    """Close `body` at the end of the block, also one that was never begun, if it can be closed."""
+    try:
+        yield
+    finally:
+        close = getattr(body, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _parts(parts: list[bytes] | None) -> list[bytes]:

@@ -24,6 +24,8 @@ class JsonLines:
         self._lock = threading.Lock()
         self._waiting: deque[Mapping[str, Any]] = deque()
         self._closed = False
+        self.used = False
+        """Whether anything was ever put in."""
         self._ready = asyncio.Event()
 
     def put(self, value: Mapping[str, Any]) -> None:
@@ -31,6 +33,7 @@ class JsonLines:
         with self._lock:
             if self._closed:
                 return
+            self.used = True
             self._fold(value)
             wake = len(self._waiting) == 1
         if wake:
@@ -45,6 +48,10 @@ class JsonLines:
         with self._lock:
             self._closed = True
         self._wake()
+
+    async def wait(self) -> None:
+        """Return when there is a line to read, or the stream has ended."""
+        await self._ready.wait()
 
     def _fold(self, value: Mapping[str, Any]) -> None:
         if len(self._waiting) >= FOLD_ABOVE and value.get("progressDetail"):

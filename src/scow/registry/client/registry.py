@@ -5,8 +5,9 @@ over. The object is cheap, holds connections and tokens, and belongs to one even
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode
 
@@ -16,8 +17,9 @@ from scow.errors import EngineError, Forbidden, NotFound, System, Unauthorized, 
 from scow.oci.descriptor import Descriptor
 from scow.oci.digest import Digest, digest_of
 from scow.oci.reference import DEFAULT_DOMAIN, Reference
+from scow.registry.auth import NOBODY, AuthConfig
 from scow.registry.client import fetch, push
-from scow.registry.client.auth import NOBODY, AuthConfig, fetch_token
+from scow.registry.client.auth import fetch_token
 from scow.registry.client.endpoints import (
     INDEX_HOST,
     INDEX_SERVER,
@@ -44,6 +46,7 @@ class Registry:
     def __init__(self, config: RegistryConfig | None = None) -> None:
         self.config = config or RegistryConfig()
         self._peers = Peers(self.config, f"scow/{__version__}")
+        self._fetching: dict[Digest, tuple[asyncio.Lock, int]] = {}
 
     async def close(self) -> None:
         """Close every connection."""
@@ -101,6 +104,22 @@ class Registry:
     async def tags(self, reference: Reference, auth: AuthConfig = NOBODY) -> list[str]:
         """Every tag of the reference's repository."""
         return await self._read(reference, auth, fetch.tags)
+
+    @contextlib.asynccontextmanager
+    async def alone(self, digest: Digest) -> AsyncIterator[None]:
+        """One transfer of `digest` at a time: whoever comes second finds the blob there, and does not fetch it
+        again."""
+        lock, users = self._fetching.get(digest) or (asyncio.Lock(), 0)
+        self._fetching[digest] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            users = self._fetching[digest][1] - 1
+            if users:
+                self._fetching[digest] = (lock, users)
+            else:
+                del self._fetching[digest]
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

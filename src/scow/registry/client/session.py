@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from scow.errors import Forbidden, NotFound, System, Unauthorized, Unavailable
-from scow.registry.client.auth import AuthConfig, Challenge, Tokens, challenges, fetch_token
+from scow.registry.auth import AuthConfig
+from scow.registry.client.auth import Challenge, Tokens, challenges, fetch_token
 from scow.registry.client.endpoints import Endpoint, RegistryConfig, endpoints, tls_for
 from scow.web.client import Answer, HttpClient, PeerFailed, Timeouts
 
