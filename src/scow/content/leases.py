@@ -1,24 +1,42 @@
 """Leases: which blobs must not be collected although no image names them yet.
 
-A pull asks "is this layer here?", skips the download, and an hour later writes the manifest that refers to it.
-Meanwhile another request may remove the last image that had the layer. Two rules close the gap, both in memory (after
-a restart nothing is under way):
+A pull asks "is this layer here?", skips the download, and an hour later writes the manifest that refers to it. Meanwhile
+another request may remove the last image that had the layer. So whoever asked for a blob or committed one has *touched*
+it, and what was touched is left alone:
 
-* whatever was committed or asked for (*touched*) stays for `GRACE` seconds, or until an image adopts it (`settle`);
-* while a lease is open, everything touched since it was opened stays, however long that takes.
+* inside ``with hold():`` until that block ends, however long it takes (the block is found through the context, which
+  tasks and `asyncio.to_thread` carry along);
+* without a lease, or when a lease ends whose blobs no image has adopted (`settle`), for `GRACE` seconds: the next
+  attempt finds them.
+
+All of it is in memory: after a restart nothing is under way.
 """
 
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 
 from scow.oci.digest import Digest
 
 GRACE = 3600.0
-"""Seconds an unadopted blob is left alone; a pull that takes longer holds a lease."""
+"""Seconds a blob is left alone that was touched by nobody's lease and is no image's."""
 
 _SWEEP_ABOVE = 10_000
+
+
+class _Lease:
+    """What one piece of work has touched, and which of that an image has adopted since."""
+
+    __slots__ = ("settled", "touched")
+
+    def __init__(self) -> None:
+        self.touched: set[Digest] = set()
+        self.settled: set[Digest] = set()
+
+
+_held: ContextVar[tuple[_Lease, ...]] = ContextVar("held", default=())
 
 
 class Leases:
@@ -27,43 +45,51 @@ class Leases:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._touched: dict[Digest, float] = {}
-        self._open: dict[int, float] = {}
-        self._next = 0
+        self._loose: dict[Digest, float] = {}
+        self._open: list[_Lease] = []
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Protect everything touched from now until the block ends."""
+        """Protect everything this work touches until the block ends; may be nested."""
+        lease = _Lease()
         with self._lock:
-            self._next += 1
-            key = self._next
-            self._open[key] = self._clock()
+            self._open.append(lease)
+        token = _held.set((*_held.get(), lease))
         try:
             yield
         finally:
+            _held.reset(token)
             with self._lock:
-                del self._open[key]
+                self._open.remove(lease)
+                when = self._clock()
+                self._loose.update((digest, when) for digest in lease.touched - lease.settled)
 
     def touch(self, digest: Digest) -> None:
-        """Note that somebody now counts on `digest`."""
+        """Note that the work at hand counts on `digest`."""
         with self._lock:
-            if len(self._touched) > _SWEEP_ABOVE:
-                limit = self._limit()
-                self._touched = {known: when for known, when in self._touched.items() if when >= limit}
-            self._touched[digest] = self._clock()
+            mine = [lease for lease in _held.get() if lease in self._open]
+            for lease in mine:
+                lease.touched.add(digest)
+                lease.settled.discard(digest)
+            if not mine:
+                if len(self._loose) > _SWEEP_ABOVE:
+                    limit = self._clock() - GRACE
+                    self._loose = {known: when for known, when in self._loose.items() if when >= limit}
+                self._loose[digest] = self._clock()
 
     def settle(self, digests: Iterable[Digest]) -> None:
-        """These now belong to an image, which protects them; other work under way keeps its own claim by its lease."""
+        """These now belong to an image (or to nobody): no grace for them. Open leases go on protecting them."""
         with self._lock:
-            if not self._open:
-                for digest in digests:
-                    self._touched.pop(digest, None)
+            digests = set(digests)
+            for digest in digests:
+                self._loose.pop(digest, None)
+            for lease in _held.get():
+                lease.settled |= digests
 
     def protected(self, digest: Digest) -> bool:
         """Whether `digest` must be left alone."""
         with self._lock:
-            when = self._touched.get(digest)
-            return when is not None and when >= self._limit()
-
-    def _limit(self) -> float:
-        return min(self._clock() - GRACE, min(self._open.values(), default=float("inf")))
+            if any(digest in lease.touched for lease in self._open):
+                return True
+            when = self._loose.get(digest)
+            return when is not None and when >= self._clock() - GRACE

@@ -75,10 +75,11 @@ class ContentStore:
     def open(self, digest: Digest) -> BinaryIO:
         """The blob as an open file; not verified (it was when it came in), the caller closes it.
 
+        An open blob may be removed: its reader goes on undisturbed.
+
         Raises:
             NotFound: no such blob.
         """
-        self.leases.touch(digest)
         try:
             return open(self.path(digest), "rb")
         except FileNotFoundError:

@@ -28,18 +28,23 @@ def load(data: bytes, what: str, limit: int = MAX_DOCUMENT) -> dict[str, Any]:
     Raises:
         InvalidArgument: longer than `limit` bytes, not UTF-8 JSON, nested too deep, or not an object.
     """
-    if len(data) > limit:
-        raise InvalidArgument(f"{what} is {len(data)} bytes, more than the {limit} allowed")
-    try:
-        found = json.loads(data, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument(f"{what} is not valid JSON: {error}") from None
+    found = load_any(data, what, limit)
     if not isinstance(found, dict):
         raise InvalidArgument(f"{what} is not a JSON object")
     return found
 
 
-def dump(document: Mapping[str, Any]) -> bytes:
+def load_any(data: bytes, what: str, limit: int = MAX_DOCUMENT) -> Any:
+    """The JSON value in `data`, of any kind; errors as `load`."""
+    if len(data) > limit:
+        raise InvalidArgument(f"{what} is {len(data)} bytes, more than the {limit} allowed")
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{what} is not valid JSON: {error}") from None
+
+
+def dump(document: Mapping[str, Any] | list[Any]) -> bytes:
     """`document` as compact JSON, keys in the order given: equal documents give equal bytes, hence equal digests."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 

@@ -20,7 +20,6 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from scow.errors import InvalidArgument, NoSpace, System
 from scow.fileio import no_space
@@ -36,6 +35,7 @@ from scow.snapshots.tarstream import (
     HARDLINK,
     SYMLINK,
     Entry,
+    Readable,
     TarReader,
     copy_data,
     split_name,
@@ -76,7 +76,7 @@ DEFAULT_LIMITS = Limits()
 
 
 def apply(
-    stream: BinaryIO,
+    stream: Readable,
     root_fd: int,
     *,
     whiteouts: bool,

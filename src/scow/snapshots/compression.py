@@ -8,12 +8,13 @@ import bz2
 import io
 import lzma
 import zlib
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol, cast
 
 import zstandard
 from isal import isal_zlib
 
 from scow.errors import DataLoss, InvalidArgument
+from scow.snapshots.tarstream import Readable
 
 _IsalError = cast("type[Exception]", isal_zlib.error)
 _READ = 256 << 10
@@ -68,7 +69,7 @@ def sniff(head: bytes) -> str:
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
 
 
-def unpacked(stream: BinaryIO, ratio: float | None = None) -> "Unpacked":
+def unpacked(stream: Readable, ratio: float | None = None) -> "Unpacked":
     """`stream` without its compression, whatever that is.
 
     Args:
@@ -80,7 +81,7 @@ def unpacked(stream: BinaryIO, ratio: float | None = None) -> "Unpacked":
 class Unpacked(io.RawIOBase):
     """A reader of unpacked bytes; closing it does not close the stream below."""
 
-    def __init__(self, stream: BinaryIO, ratio: float | None = None) -> None:
+    def __init__(self, stream: Readable, ratio: float | None = None) -> None:
         self._stream = stream
         self._ratio = ratio
         self.packed = 0

@@ -12,7 +12,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Protocol
 
 from scow.errors import DataLoss, InvalidArgument
 from scow.snapshots import pax
@@ -105,10 +105,16 @@ class Entry:
         return f"Entry({self.name!r}, {self.kind}, {self.mode:o}, {self.size})"
 
 
+class Readable(Protocol):
+    """Anything with ``read``: files, decompressors. It may give fewer bytes than asked, and none at its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 class TarReader:
     """Iterate for the entries; the data of the current one is there until the next is asked for."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._buffer = b""
         self._position = 0
