@@ -31,7 +31,8 @@ from scow.build.workplace import KEY_PREFIX, MountFolders, Workplace
 from scow.content.store import ContentStore
 from scow.errors import Cancelled, NotFound, Unavailable
 from scow.events import Bus
-from scow.images.store import Image, Images
+from scow.images.image import Image
+from scow.images.store import Images
 from scow.networks.service import Networks
 from scow.oci.platform import Platform, host_platform
 from scow.oci.reference import Reference
@@ -58,7 +59,7 @@ class Build:
 
 
 class Builder:
-    """Builds images under `root` (the engine's data root). `open` before use, `close` at the end."""
+    """Builds images; `root` is its own folder, `<data root>/build`. `open` before use, `close` at the end."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class Builder:
         events: Bus,
         registry: Registry | None = None,
     ) -> None:
-        self._folder = root / "build"
+        self._folder = root
         self._temporary = self._folder / "tmp"
         self._images = images
         self._snapshots = snapshots
@@ -85,6 +86,7 @@ class Builder:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mounts = MountFolders(self._folder / "cachemounts")
         self._cache = Cache(self._folder / "cache.db")
+        images.claim(self._cache.claims)
         self._running: dict[str, asyncio.Task[object]] = {}
         self._closing = False
 

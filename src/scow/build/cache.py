@@ -128,6 +128,13 @@ class Cache:
             rows = database.execute(f"SELECT {_COLUMNS} FROM steps ORDER BY used, key").fetchall()
         return [_record(row) for row in rows]
 
+    def claims(self) -> Iterator[str]:
+        """Digests of blobs and chain ids of snapshots that collecting garbage must leave alone."""
+        for record in self.records():
+            yield record.chain
+            if record.layer is not None:
+                yield str(record.layer.digest)
+
     # ---- digests of files in snapshots ---------------------------------------------------------------
 
     def tree(self, key: str) -> str | None:

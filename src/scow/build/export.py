@@ -7,7 +7,7 @@ from typing import BinaryIO, cast
 
 from scow.build.result import State, image_config
 from scow.build.workplace import Workplace
-from scow.images.store import Image
+from scow.images.image import Image
 from scow.oci.config import History
 from scow.oci.platform import Platform
 from scow.oci.reference import Reference

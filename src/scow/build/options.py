@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from scow.errors import InvalidArgument
 from scow.oci.platform import Platform
 from scow.oci.reference import Reference
-from scow.registry.client.auth import AuthConfig
+from scow.registry.auth import AuthConfig
 
 DEFAULT_SHM_SIZE = 64 << 20
 

@@ -3,11 +3,12 @@
 from scow.build.options import BuildOptions
 from scow.build.progress import Progress
 from scow.errors import NoSuchImage
+from scow.images.image import Image
 from scow.images.pull import pull
-from scow.images.store import Image, Images
+from scow.images.store import Images
 from scow.oci.platform import Platform
 from scow.oci.reference import DEFAULT_DOMAIN, Reference
-from scow.registry.client.auth import NOBODY, AuthConfig
+from scow.registry.auth import NOBODY, AuthConfig
 from scow.registry.client.registry import Registry
 
 #: What ``X-Registry-Config`` calls the default registry.

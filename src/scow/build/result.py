@@ -6,7 +6,7 @@ from typing import Any
 
 from scow.build.cache import Record
 from scow.build.graph import Step
-from scow.images.store import Image
+from scow.images.image import Image
 from scow.oci.config import History, ImageConfig
 from scow.oci.descriptor import Descriptor
 from scow.oci.digest import Digest, digest_of

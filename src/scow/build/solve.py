@@ -20,7 +20,7 @@ from scow.build.steps import copy, run
 from scow.build.steps.copy import Gathered
 from scow.build.workplace import Workplace
 from scow.errors import NotFound
-from scow.images.store import Image
+from scow.images.image import Image
 from scow.oci.platform import Platform
 from scow.snapshots.diff import changes
 
