@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import socket
+import struct
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -137,7 +138,7 @@ async def carry(
             inner_reader, inner_writer = await connect()
     except (OSError, TimeoutError) as error:
         log.debug("a published port leads nowhere: %s", error)
-        writer.transport.abort()
+        _reset(writer)
         return
     try:
         async with asyncio.TaskGroup() as group:
@@ -145,11 +146,20 @@ async def carry(
             group.create_task(_pump(inner_reader, writer))
     except* (OSError, asyncio.CancelledError):
         # Whoever reset the connection knows; the other side is told by the aborts below.
-        writer.transport.abort()
-        inner_writer.transport.abort()
+        _reset(writer)
+        _reset(inner_writer)
     finally:
         writer.close()
         inner_writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection so that the other side notices (RST): a plain close would look like a complete answer."""
+    held = writer.get_extra_info("socket")
+    if held is not None:
+        with contextlib.suppress(OSError):
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

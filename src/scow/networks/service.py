@@ -1,8 +1,9 @@
 """Networks: the networks of one engine and the containers on them.
 
-Owns ``<root>/networks`` and ``<exec-root>/networks``, the address allocators, the host ports, the bridges and the rules
-in force; nothing else writes links or rules. All decisions are made on the loop; a change of memory and the kernel job
-that goes with it are queued without an await between them, so the kernel sees changes in the order they were decided.
+Owns its folder under the data root and ``<exec-root>/networks``, the address allocators, the host ports, the bridges
+and the rules in force; nothing else writes links or rules. All decisions are made on the loop; a change of memory and
+the kernel job that goes with it are queued without an await between them, so the kernel sees changes in the order they
+were decided.
 
 A container's life here: `sandbox` (a namespace) → `connect` once per network → its first process is started in the
 namespace → `Sandbox.close` → … → `release`. After a restart of the daemon `open` restores what lives and sweeps the

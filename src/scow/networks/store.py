@@ -1,6 +1,7 @@
 """Network and endpoint records on disk: one JSON file per network, one per sandbox.
 
-Networks live under the data root and survive a reboot. Endpoints live under the exec root (a tmpfs): they only have to
+Networks live in the room's folder under the data root and survive a reboot. Endpoints live in ``<exec-root>/networks``
+(a tmpfs): they only have to
 survive the daemon, and after a reboot there is nothing they could describe. A record is written before the kernel is
 changed, so whatever exists in the kernel has one.
 """
@@ -28,7 +29,7 @@ class NetworkStore:
     """The records of one engine. Blocking, but small: used from the loop."""
 
     def __init__(self, root: Path, exec_root: Path) -> None:
-        self._networks = str(root / "networks")
+        self._networks = str(root)
         self._sandboxes = str(exec_root / "networks")
         for folder in (self._networks, self._sandboxes):
             os.makedirs(folder, 0o700, exist_ok=True)

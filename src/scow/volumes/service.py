@@ -1,7 +1,7 @@
 """Volumes: storage that outlives containers.
 
-Owns ``<root>/volumes``. Who uses a volume is kept in memory only: containers say so with `acquire` when they are
-created or restored, and `release` when they are removed. Everything here is blocking and safe from any thread.
+Owns its folder under the data root. Who uses a volume is kept in memory only: containers say so with `acquire` when
+they are created or restored, and `release` when they are removed. Everything here is blocking and safe from any thread.
 """
 
 import logging
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scow.api.filters import Filters
-from scow.errors import Conflict, InvalidArgument, NoSuchVolume, NotFound, System
+from scow.errors import Conflict, NoSuchVolume, NotFound, System
 from scow.events import Bus
 from scow.fileio import no_space
 from scow.linux import mount as kernel
@@ -38,7 +38,7 @@ class Volumes:
         self._lock = threading.RLock()
         self._volumes = {volume.name: volume for volume in self._store.load()}
         self._users: dict[str, set[str]] = {}
-        #: File systems that exist only while mounted (tmpfs): shared by all users of the volume.
+        #: Mounts of volumes that are no folder, held from the first use until the last user is gone.
         self._held: dict[str, int] = {}
 
     def create(
@@ -206,15 +206,19 @@ class Volumes:
             return frozenset(self._users.get(name, ()))
 
     def path(self, name: str) -> Path:
-        """The folder on the host that is the volume.
+        """The folder that is the volume; of one that is mounted for its users only, a path by this process's
+        descriptor, good while the volume is in use and the engine runs: ask again at every start.
 
         Raises:
-            InvalidArgument: it is a file system that is mounted for its users only; use `open`.
+            NoSuchVolume: there is none.
+            System: it cannot be mounted.
         """
-        folder = local.source(self.get(name))
-        if folder is None:
-            raise InvalidArgument(f"volume {name} has no folder on the host: it is mounted for its containers only")
-        return Path(folder)
+        volume = self.get(name)
+        folder = local.source(volume)
+        if folder is not None:
+            return Path(folder)
+        with self._lock:
+            return Path(f"/proc/{os.getpid()}/fd/{self._hold(volume)}")
 
     def open(self, name: str) -> int:
         """A detached mount of the volume, to be attached in a container; the caller closes it.
@@ -227,17 +231,19 @@ class Volumes:
         folder = local.source(volume)
         if folder is not None:
             return local.open_folder(volume, folder)
-        if volume.options.get("type") != "tmpfs":
-            return local.open_mount(volume)  # a second mount of the same device or server shows the same files
         with self._lock:
-            if name not in self._held:
-                self._held[name] = local.open_mount(volume)
             try:
-                return kernel.clone_tree(self._held[name])
+                return kernel.clone_tree(self._hold(volume))
             except OSError as error:
                 raise System(
-                    f"volume {name} cannot be shared: {error.strerror}: tmpfs volumes need Linux 6.15, use --tmpfs"
+                    f"volume {name} cannot be shared: {error.strerror}: volumes of type {volume.options.get('type')} "
+                    "need Linux 6.15, mount it on the host and bind the folder"
                 ) from error
+
+    def _hold(self, volume: Volume) -> int:
+        if volume.name not in self._held:
+            self._held[volume.name] = local.open_mount(volume)
+        return self._held[volume.name]
 
     def copy_up(self, name: str, rootfs_fd: int, path: str) -> bool:
         """Fill an empty volume with what the container's root has at `path`; whether anything was copied.

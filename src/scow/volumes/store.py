@@ -1,4 +1,4 @@
-"""Volumes on disk: ``<root>/volumes/<name>/{_data, volume.json}``.
+"""Volumes on disk: ``<root>/<name>/{_data, volume.json}``.
 
 A volume exists once its record does. One that is removed is renamed first and deleted afterwards, so that it is whole
 or gone; leftovers of a daemon that died in between are swept on opening.
@@ -26,10 +26,10 @@ _MAX_RECORD = 1 << 20
 
 
 class VolumeStore:
-    """The folders of all volumes. Blocking."""
+    """The folders of all volumes, below the room's own folder. Blocking."""
 
     def __init__(self, root: Path) -> None:
-        self._root = str(root / "volumes")
+        self._root = str(root)
         # Other users may pass through, so that a container's user finds its files; they cannot list.
         os.makedirs(self._root, 0o701, exist_ok=True)
 

@@ -161,4 +161,4 @@ def family(address: str) -> socket.AddressFamily:
 def host(tmp_path: Path) -> Iterator[Host]:
     if os.geteuid():
         pytest.skip("needs root")
-    yield Host(tmp_path)
+    return Host(tmp_path)

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,7 +20,9 @@ from scow.linux import links, nftables
 from scow.linux.netlink import NetlinkSocket
 from scow.networks.endpoint import EndpointRequest
 from scow.networks.ports import PortRequest
-from scow.networks.service import Networks
+
+if TYPE_CHECKING:
+    from scow.networks.service import Networks
 
 pytestmark = pytest.mark.root
 
@@ -141,7 +143,9 @@ def test_port_conflicts(host: Any) -> None:
         first, second = await networks.sandbox("first"), await networks.sandbox("second")
         await networks.connect(first, "bridge", wants("first", PortRequest(80, "tcp", "", 8080)))
         for taken in (PortRequest(81, "tcp", "", 8080), PortRequest(81, "tcp", "127.0.0.1", 8080)):
-            with pytest.raises(System, match=r"Bind for (0\.0\.0\.0|127\.0\.0\.1):8080 failed: port is already allocated"):
+            with pytest.raises(
+                System, match=r"Bind for (0\.0\.0\.0|127\.0\.0\.1):8080 failed: port is already allocated"
+            ):
                 await networks.connect(second, "bridge", wants("second", taken))
         with socket.create_server(("0.0.0.0", 9090)):
             text = r"failed to bind host port 0\.0\.0\.0:9090/tcp: address already in use"
@@ -175,7 +179,9 @@ def test_without_nftables_the_proxy_serves_published_ports(host: Any, monkeypatc
         assert "install the package nftables" in missing
         await networks.create(NetworkCreate(name="net"))
         web, other = await networks.sandbox("web"), await networks.sandbox("other")
-        await networks.connect(web, "net", wants("web", PortRequest(80, "tcp", "", 8080), PortRequest(80, "udp", "", 8080)))
+        await networks.connect(
+            web, "net", wants("web", PortRequest(80, "tcp", "", 8080), PortRequest(80, "udp", "", 8080))
+        )
         endpoint = await networks.connect(other, "net", wants("other"))
         await host.serve(web.fd, 80)
         for udp in (False, True):
@@ -402,7 +408,9 @@ def test_a_failed_connection_leaves_nothing(host: Any) -> None:
             await networks.connect(box, "net", wants("box", PortRequest(80, "tcp", "", 8080)))
         assert networks.inspect(networks.get("net"))["Containers"] == {}
         with NetlinkSocket() as socket_:
-            assert len([link for link in links.links(socket_) if link.kind == "veth"]) == 2  # the outside's and the first
+            assert (
+                len([link for link in links.links(socket_) if link.kind == "veth"]) == 2
+            )  # the outside's and the first
         socket.create_server(("0.0.0.0", 8080)).close()
         await networks.release("box")
         await networks.close()
