@@ -1,0 +1,118 @@
+"""A container with the caller's streams on it: what run, start -a and attach have in common.
+
+Wait and attach are asked for before the container starts, so that no exit and no output is lost.
+"""
+
+from collections.abc import Callable
+
+from scow.cli.session import Session
+from scow.cli.streams import Detached, Streams, proxy
+from scow.client import jsontext
+from scow.client.client import Client, path
+from scow.errors import EngineError, System
+
+
+class Attachment:
+    """What is to be attached, and how.
+
+    Args:
+        condition: of wait: "next-exit" for a container about to start, "removed" for one that removes itself,
+            "not-running" for one that runs.
+        keys: detach keys, "" for the default.
+    """
+
+    __slots__ = ("condition", "identifier", "keys", "signals", "stderr", "stdin", "stdout", "tty")
+
+    def __init__(
+        self,
+        identifier: str,
+        *,
+        tty: bool,
+        stdin: bool,
+        condition: str,
+        keys: str,
+        signals: bool,
+        stdout: bool = True,
+        stderr: bool = True,
+    ) -> None:
+        self.identifier = identifier
+        self.tty = tty
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+        self.condition = condition
+        self.keys = keys
+        self.signals = signals
+
+
+def join(session: Session, attachment: Attachment, start: Callable[[], object] | None = None) -> int:
+    """Attach, call `start`, move bytes until the output ends, and return the container's exit code.
+
+    Raises:
+        Detached: the caller typed the detach keys; the container runs on.
+    """
+    target = ("containers", attachment.identifier)
+    waiter = Waiter(session.fresh_client(), attachment.identifier, attachment.condition)
+    query = {"stream": True, "stdin": attachment.stdin, "stdout": attachment.stdout, "stderr": attachment.stderr}
+    stream = session.client.hijack(path(*target, "attach"), {**query, "detachKeys": attachment.keys})
+    beside = session.fresh_client()
+    streams = Streams(
+        stream,
+        tty=attachment.tty,
+        stdin=0 if attachment.stdin else None,
+        keys=attachment.keys,
+        on_signal=proxy(lambda name: beside.post(path(*target, "kill"), {"signal": name}))
+        if attachment.signals
+        else None,
+        on_resize=lambda rows, columns: resize(beside, path(*target, "resize"), rows, columns),
+    )
+    try:
+        with streams:
+            if start:
+                start()
+            streams.resize()
+            streams.copy(session.console)
+    except Detached:
+        waiter.close()
+        raise
+    return waiter.code()
+
+
+def resize(client: Client, target: str, rows: int, columns: int) -> None:
+    """Set the size of a terminal; one that is gone meanwhile needs none."""
+    try:
+        client.post(target, {"h": rows, "w": columns})
+    except EngineError:
+        client.close()
+
+
+def console_size(tty: bool) -> list[int]:
+    """[rows, columns] for a container with a terminal, [] when ours has no size."""
+    if not tty:
+        return []
+    from scow.cli.terminal import size
+
+    rows, columns = size(1)
+    return [rows, columns] if rows else []
+
+
+class Waiter:
+    """``POST …/wait``, whose answer comes when the container ends."""
+
+    def __init__(self, client: Client, identifier: str, condition: str) -> None:
+        self._response = client.request("POST", path("containers", identifier, "wait"), {"condition": condition})
+
+    def code(self) -> int:
+        """Wait for the end.
+
+        Raises:
+            System: the daemon could not wait.
+        """
+        answer = jsontext.loads(self._response.body())
+        failure = (answer.get("Error") or {}).get("Message")
+        if failure:
+            raise System(f"Error waiting for container: {failure}")
+        return int(answer["StatusCode"])
+
+    def close(self) -> None:
+        self._response.close()

@@ -1,0 +1,51 @@
+"""scow image bootstrap, image from-host: base images without a registry, made by the daemon from what this host has."""
+
+from typing import Any
+
+from scow.cli.exits import FAILED, Exit
+from scow.cli.flags import Command, Flag, Options
+from scow.cli.progress import show
+from scow.cli.session import Session
+
+BOOTSTRAP = Command(
+    "[OPTIONS] busybox | debian[:SUITE]",
+    "Make a base image from this host's tools or package mirror",
+    least=1,
+    most=1,
+    flags=(
+        Flag("mirror", "string", "Package mirror (default: the one of this host's apt sources)"),
+        Flag("tag", "string", "Name of the image (default: the argument)", short="t"),
+    ),
+)
+FROM_HOST = Command(
+    "NAME PROGRAM [PROGRAM...]",
+    "Make an image of programs of this host and the libraries they need",
+    least=2,
+    most=None,
+)
+KINDS = ("busybox", "debian")
+
+
+def bootstrap(session: Session, options: Options, arguments: list[str]) -> int:
+    kind, _, suite = arguments[0].partition(":")
+    if kind not in KINDS or (suite and kind != "debian"):
+        raise Exit(FAILED, f"cannot bootstrap {arguments[0]!r}: choose busybox or debian[:SUITE]")
+    request = {
+        "kind": kind,
+        "suite": suite,
+        "name": options.text("tag") or arguments[0],
+        "mirror": options.text("mirror"),
+    }
+    return _send(session, request)
+
+
+def from_host(session: Session, options: Options, arguments: list[str]) -> int:
+    return _send(session, {"kind": "from-host", "name": arguments[0], "programs": arguments[1:]})
+
+
+def _send(session: Session, request: dict[str, Any]) -> int:
+    show(session.client.messages("POST", "/scow/images/bootstrap", value=request))
+    return 0
+
+
+COMMANDS = {"image bootstrap": (BOOTSTRAP, bootstrap), "image from-host": (FROM_HOST, from_host)}
