@@ -122,6 +122,7 @@ async def _pull_resolved(source: _Source, resolved: Descriptor, platform: Platfo
     await _fetch_layers(source, plan)
     index = plan.target if is_index(plan.target.media_type) else None
     image: Image = await asyncio.to_thread(source.images.put, plan.descriptor, reference, index)
+    await asyncio.to_thread(source.images.note_digest, image.id, reference.with_digest(plan.target.digest))
     progress({"status": f"Digest: {plan.target.digest}"})
     fresh = before != image.id
     words = "Downloaded newer image for" if fresh else "Image is up to date for"

@@ -92,6 +92,7 @@ async def push(
             if descriptor.digest != top.digest:
                 await _push_manifest(target, descriptor, by_digest=True)
         pushed = await _push_manifest(target, top)
+    await asyncio.to_thread(images.note_digest, image.id, reference.with_digest(pushed.digest))
     progress({"status": f"{reference.tag}: digest: {pushed.digest} size: {pushed.size}"})
     aux = {"Tag": reference.tag, "Digest": str(pushed.digest), "Size": pushed.size}
     progress({"progressDetail": {}, "aux": aux})

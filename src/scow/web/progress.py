@@ -29,6 +29,39 @@ async def progress_response(work: Work) -> Response:
     return Response(200, body)
 
 
+async def begun(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`pieces` with the first one made already: what fails before there is anything to send is raised here."""
+    body = _Begun(pieces)
+    await body.begin()
+    return body
+
+
+class _Begun:
+    """An iterator whose first piece was taken in advance; closing it closes the one below, begun or not."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._first: bytes | None = None
+
+    async def begin(self) -> None:
+        self._first = await anext(self._pieces, None)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        """Close the iterator below."""
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()
+
+
 class _Body:
     """The lines, and the task that makes them; closing it ends the task."""
 

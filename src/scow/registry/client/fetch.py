@@ -122,6 +122,26 @@ async def blob(session: Session, descriptor: Descriptor, ingest: Ingest, arrived
         raise StaleIngest(f"what was left of an earlier download of {descriptor.digest} was damaged: retry") from None
 
 
+async def small_blob(session: Session, descriptor: Descriptor, limit: int) -> bytes:
+    """A blob of at most `limit` bytes in memory, verified.
+
+    Raises:
+        InvalidArgument: it is larger.
+        NotFound: the registry does not have it.
+        DigestMismatch: it sent another one.
+    """
+    if descriptor.size > limit:
+        raise InvalidArgument(f"blob {descriptor.digest} is {descriptor.size} bytes, more than the {limit} allowed")
+    answer = await session.request("GET", session.url(f"blobs/{descriptor.digest}"))
+    if answer.status != 200:
+        raise _blob_error(session, descriptor, await failure_of(answer))
+    async with answer:
+        data = await answer.read(descriptor.size)
+    if digest_of(data) != descriptor.digest:
+        raise DigestMismatch(descriptor.digest, digest_of(data), "blob")
+    return data
+
+
 class StaleIngest(DataLoss):
     """The bytes an earlier attempt left were wrong; they are gone, and a fresh ingest may succeed."""
 

@@ -101,6 +101,12 @@ class Registry:
 
         return await self._read(reference, auth, attempt)
 
+    async def fetch_small(
+        self, reference: Reference, descriptor: Descriptor, limit: int, auth: AuthConfig = NOBODY
+    ) -> bytes:
+        """A small blob (a config) in memory, verified; the errors of `fetch_blob`."""
+        return await self._read(reference, auth, lambda session: fetch.small_blob(session, descriptor, limit))
+
     async def tags(self, reference: Reference, auth: AuthConfig = NOBODY) -> list[str]:
         """Every tag of the reference's repository."""
         return await self._read(reference, auth, fetch.tags)
