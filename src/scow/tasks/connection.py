@@ -85,7 +85,7 @@ class Connection:
             except BlockingIOError:
                 await self._writable()
             except (BrokenPipeError, ConnectionResetError):
-                break
+                self.close()
             else:
                 return
         raise Unavailable("the supervising process has gone: retry")

@@ -125,7 +125,7 @@ class Task:
             self._take_status(message)
         elif event == "failed":
             _settle(self.started, task_failed(message))
-            _settle(self.removed)
+            self._never_ran()
         elif event == "exit":
             self._end(ExitStatus.from_json(message))
         elif event == "exec_exit":
@@ -164,11 +164,16 @@ class Task:
     def shim_gone(self) -> None:
         """The shim's socket has closed: it has ended, or died."""
         if not self.started.done():
-            self.started.set_exception(
-                TaskFailed("the shim died before the container started: keeper.log says why", "shim", 0, "")
-            )
+            words = "the shim died before the container started: keeper.log says why"
+            self.started.set_exception(TaskFailed(words, "shim", 0, ""))
+            self._never_ran()
         if not self.ended.done() or not self.removed.done():
             self._settling = asyncio.get_running_loop().create_task(self._settle_lost(), name=f"settle {self.id}")
+
+    def _never_ran(self) -> None:
+        """Whoever launched it tidies up; there is no end to wait for."""
+        self.removed.cancel()
+        self.ended.cancel()
 
     async def _settle_lost(self) -> None:
         told = await asyncio.to_thread(settle, self.directory)
