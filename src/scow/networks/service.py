@@ -359,7 +359,7 @@ class Networks:
             await driver.connect(sandbox, found, endpoint, way_out=member.way_out() is endpoint)
             await self._rules.publish(publish.translated(endpoint))
             member.proxies += await self._publisher.serve(reservation, endpoint)
-        except (EngineError, OSError):
+        except BaseException:  # also a cancelled caller: the host ports must not stay bound
             self._publisher.cancel(reservation)
             self._forget(found, member, endpoint)
             self._store.save_sandbox(sandbox.key, member.endpoints.values(), member.dns)

@@ -1,13 +1,17 @@
 """The Engine API's Network operations."""
 
+from typing import TYPE_CHECKING
+
 from scow.api.filters import Filters
 from scow.api.networks import NetworkConnect, NetworkCreate, NetworkDisconnect
-from scow.daemon.engine import Engine
 from scow.errors import InvalidArgument, NoSuchNetwork
 from scow.networks.selection import FILTERS, PRUNE_FILTERS
 from scow.web.request import Request
 from scow.web.response import EMPTY, NO_CONTENT, Response, json_response
 from scow.web.router import Routes
+
+if TYPE_CHECKING:
+    from scow.daemon.engine import Engine
 
 routes = Routes()
 
@@ -18,7 +22,7 @@ STATUS_SINCE = (1, 52)
 
 
 @routes.get("/networks")
-async def network_list(engine: Engine, request: Request) -> Response:
+async def network_list(engine: "Engine", request: Request) -> Response:
     """NetworkList: every network that passes the filters."""
     networks = engine.networks.list(Filters.parse(request.query.text("filters"), FILTERS))
     if request.version < LIST_WITHOUT_CONTAINERS:
@@ -27,21 +31,21 @@ async def network_list(engine: Engine, request: Request) -> Response:
 
 
 @routes.post("/networks/create")
-async def network_create(engine: Engine, request: Request) -> Response:
+async def network_create(engine: "Engine", request: Request) -> Response:
     """NetworkCreate: make a user-defined network."""
     network = await engine.networks.create(await request.json(NetworkCreate))
     return json_response({"Id": network.id, "Warning": ""}, 201)
 
 
 @routes.post("/networks/prune")
-async def network_prune(engine: Engine, request: Request) -> Response:
+async def network_prune(engine: "Engine", request: Request) -> Response:
     """NetworkPrune: remove networks nobody is on."""
     filters = Filters.parse(request.query.text("filters"), PRUNE_FILTERS)
     return json_response({"NetworksDeleted": await engine.networks.prune(filters)})
 
 
 @routes.get("/networks/{id}")
-async def network_inspect(engine: Engine, request: Request) -> Response:
+async def network_inspect(engine: "Engine", request: Request) -> Response:
     """NetworkInspect: one network and who is on it."""
     if request.query.text("scope") not in ("", "local"):
         raise NoSuchNetwork(request.path["id"])
@@ -52,14 +56,14 @@ async def network_inspect(engine: Engine, request: Request) -> Response:
 
 
 @routes.delete("/networks/{id}")
-async def network_delete(engine: Engine, request: Request) -> Response:
+async def network_delete(engine: "Engine", request: Request) -> Response:
     """NetworkDelete: remove a network nobody is on."""
     await engine.networks.remove(request.path["id"])
     return NO_CONTENT
 
 
 @routes.post("/networks/{id}/connect")
-async def network_connect(engine: Engine, request: Request) -> Response:
+async def network_connect(engine: "Engine", request: Request) -> Response:
     """NetworkConnect: put a container on a network, now or when it is started."""
     body = await request.json(NetworkConnect)
     network = engine.networks.get(request.path["id"])
@@ -70,7 +74,7 @@ async def network_connect(engine: Engine, request: Request) -> Response:
 
 
 @routes.post("/networks/{id}/disconnect")
-async def network_disconnect(engine: Engine, request: Request) -> Response:
+async def network_disconnect(engine: "Engine", request: Request) -> Response:
     """NetworkDisconnect: take a container off a network."""
     body = await request.json(NetworkDisconnect)
     network = engine.networks.get(request.path["id"])
