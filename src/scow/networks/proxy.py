@@ -24,8 +24,6 @@ log = logging.getLogger("scow.networks")
 UDP_IDLE = 90.0
 #: UDP clients remembered per port; the one silent for longest goes first.
 UDP_CLIENTS = 1024
-#: Datagrams kept for a client whose socket to the container is still opening.
-UDP_EARLY = 64
 CONNECT_TIMEOUT = 10.0
 BACKLOG = 128
 _PIECE = 128 << 10
