@@ -1,8 +1,8 @@
 """Leases: which blobs must not be collected although no image names them yet.
 
-A pull asks "is this layer here?", skips the download, and an hour later writes the manifest that refers to it. Meanwhile
-another request may remove the last image that had the layer. So whoever asked for a blob or committed one has *touched*
-it, and what was touched is left alone:
+A pull asks "is this layer here?", skips the download, and an hour later writes the manifest that refers to it.
+Meanwhile another request may remove the last image that had the layer. So whoever asked for a blob or committed one
+has *touched* it, and what was touched is left alone:
 
 * inside ``with hold():`` until that block ends, however long it takes (the block is found through the context, which
   tasks and `asyncio.to_thread` carry along);

@@ -9,7 +9,7 @@ bounded, and the names are taken only when everything they need was there.
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scow.content.store import ContentStore
@@ -146,14 +146,6 @@ class LoadedImage:
     index: Descriptor | None = None
 
 
-@dataclass(slots=True)
-class Loaded:
-    """What an archive held: images, and every blob that came with it."""
-
-    images: list[LoadedImage] = field(default_factory=list)
-    blobs: set[Digest] = field(default_factory=set)
-
-
 @dataclass(frozen=True, slots=True)
 class _Member:
     """A file of the archive, now a blob; `diff_id` if it is a layer that was packed on the way in."""
@@ -162,26 +154,26 @@ class _Member:
     diff_id: Digest | None = None
 
 
-def load(content: ContentStore, stream: Readable, progress: Progress) -> Loaded:
+def load(content: ContentStore, stream: Readable, progress: Progress, blobs: set[Digest]) -> list[LoadedImage]:
     """Bring everything in the archive into the content store and find its images.
+
+    Args:
+        blobs: filled with what came in, also when this fails; the caller collects what no image takes.
 
     Raises:
         InvalidArgument: not an image archive.
         DigestMismatch: a blob is not what its name says.
         DataLoss: the archive is cut off.
     """
-    loading = _Loading(content, progress)
-    try:
-        loading.read(unpacked(stream))
-        return loading.finish()
-    except BaseException:
-        content.leases.settle(loading.loaded.blobs)
-        raise
+    loading = _Loading(content, progress, blobs)
+    loading.read(unpacked(stream))
+    return loading.finish()
 
 
 class _Loading:
-    def __init__(self, content: ContentStore, progress: Progress) -> None:
-        self.loaded = Loaded()
+    def __init__(self, content: ContentStore, progress: Progress, blobs: set[Digest]) -> None:
+        self._images: list[LoadedImage] = []
+        self._blobs = blobs
         self._content = content
         self._progress = progress
         self._files: dict[str, _Member] = {}
@@ -202,17 +194,17 @@ class _Loading:
                 folder = path.rpartition("/")[0]
                 self._links[path] = "/".join(part for part in split_name(f"{folder}/{entry.link}") if part)
 
-    def finish(self) -> Loaded:
+    def finish(self) -> list[LoadedImage]:
         """Find the images, by the OCI index if there is one, else by Docker's manifest."""
         docker = self._docker_entries()
         if "index.json" in self._files and "oci-layout" in self._files:
             self._oci(docker)
-        if not self.loaded.images:
+        if not self._images:
             for entry in docker:
                 self._docker(entry)
-        if not self.loaded.images:
+        if not self._images:
             raise InvalidArgument("the archive has no image: it needs a manifest.json or an index.json that names one")
-        return self.loaded
+        return self._images
 
     # ── members ──
 
@@ -225,7 +217,7 @@ class _Loading:
         else:
             member = self._keep(reader, entry, path, head)
         self._files[path] = member
-        self.loaded.blobs.add(member.descriptor.digest)
+        self._blobs.add(member.descriptor.digest)
 
     def _keep(self, reader: TarReader, entry: Entry, path: str, head: bytes) -> _Member:
         """Store a file as it is; under blobs/ its name is the digest it must have."""
@@ -292,7 +284,7 @@ class _Loading:
             image = found.setdefault(manifest.digest, LoadedImage(manifest.bare(), [], outer))
             names = _annotated(target) or tags.get(image_id.hex, [])
             image.names += [name for name in names if name not in image.names]
-        self.loaded.images = list(found.values())
+        self._images = list(found.values())
 
     def _choose(self, target: Descriptor) -> Descriptor | None:
         """The manifest for this machine (else the first whose blobs are here); None if `target` is no image that is
@@ -340,8 +332,8 @@ class _Loading:
         layers = [self._layer(member, diff_id) for member, diff_id in zip(members, config.diff_ids, strict=True)]
         manifest = Manifest(OCI_MANIFEST, Descriptor(OCI_CONFIG, digest_of(data), len(data)), tuple(layers))
         stored = self._content.write(manifest.to_bytes(), OCI_MANIFEST)
-        self.loaded.blobs.add(stored.digest)
-        self.loaded.images.append(LoadedImage(stored, _tags(entry)))
+        self._blobs.add(stored.digest)
+        self._images.append(LoadedImage(stored, _tags(entry)))
 
     def _layer(self, member: _Member, diff_id: Digest) -> Descriptor:
         descriptor = member.descriptor
@@ -365,7 +357,7 @@ class _Loading:
             if found != diff_id:
                 raise DigestMismatch(diff_id, found, "a layer of the archive")
             packed, _ = writer.commit()
-        self.loaded.blobs.add(packed.digest)
+        self._blobs.add(packed.digest)
         return packed
 
 

@@ -364,16 +364,21 @@ class Images:
             NoSpace: the disk is full.
         """
         with self.content.leases.hold():
-            loaded = archive.load(self.content, stream, progress)
+            blobs: set[Digest] = set()
+            try:
+                loaded = archive.load(self.content, stream, progress, blobs)
+            except BaseException:
+                self._release(blobs)
+                raise
         lines: Loaded = []
         try:
-            for item in loaded.images:
+            for item in loaded:
                 names: Sequence[Reference | None] = item.names or [None]
                 for name in names:
                     image = self.put(item.manifest, name, item.index, pulled=False)
                     lines.append(f"Loaded image: {name.familiar()}" if name else f"Loaded image ID: {image.id}")
         finally:
-            self._release(loaded.blobs)
+            self._release(blobs)
         return lines
 
     # ── inside ──
