@@ -121,13 +121,20 @@ async def _pull_resolved(source: _Source, resolved: Descriptor, platform: Platfo
     plan = await _plan(source, resolved, platform)
     await _fetch_layers(source, plan)
     index = plan.target if is_index(plan.target.media_type) else None
-    image: Image = await asyncio.to_thread(source.images.put, plan.descriptor, reference, index)
-    await asyncio.to_thread(source.images.note_digest, image.id, reference.with_digest(plan.target.digest))
+    image = await asyncio.to_thread(_name, source, plan, index)
     progress({"status": f"Digest: {plan.target.digest}"})
     fresh = before != image.id
     words = "Downloaded newer image for" if fresh else "Image is up to date for"
     progress({"status": f"Status: {words} {reference.familiar()}"})
     return image
+
+
+def _name(source: _Source, plan: _Plan, index: Descriptor | None) -> Image:
+    """Make the image known by its tag and by the digest the registry has it under."""
+    images, reference = source.images, source.reference
+    image = images.put(plan.descriptor, reference, index)
+    images.note_digest(image.id, reference.with_digest(plan.target.digest))
+    return images.resolve(str(reference))
 
 
 def _present(images: Images, reference: Reference) -> Digest | None:

@@ -239,7 +239,7 @@ async def image_bootstrap(engine: "Engine", request: "Request") -> Response:
 
     async def work(report: Report) -> None:
         report({"status": f"Making {wish.name.familiar()} from {wish.kind}"})
-        image = await asyncio.to_thread(_bootstrap, engine, wish)
+        image = await asyncio.to_thread(_bootstrap, engine, wish, report)
         report({"status": f"Made {wish.name.familiar()}", "aux": {"ID": str(image.id)}})
         engine.events.publish("image", "import", image.id, {"name": wish.name.familiar()})
 
@@ -255,10 +255,15 @@ def _wish(body: Bootstrap) -> _Wish:
     return _Wish(body.kind, name, body.suite, tuple(body.programs), tuple(body.include))
 
 
-def _bootstrap(engine: "Engine", wish: _Wish) -> Image:
+def _bootstrap(engine: "Engine", wish: _Wish, report: Report) -> Image:
     """Blocking."""
+
+    def progress(message: dict[str, Any]) -> None:
+        report(message)
+
+    images = engine.images
     if wish.kind == "busybox":
-        return bootstrap.bootstrap_busybox(engine.images, wish.name)
+        return bootstrap.bootstrap_busybox(images, wish.name, progress)
     if wish.kind == "debian":
-        return bootstrap.bootstrap_debian(engine.images, wish.suite, wish.name)
-    return bootstrap.from_host(engine.images, wish.name, wish.programs)
+        return bootstrap.bootstrap_debian(images, wish.suite, wish.name, progress=progress)
+    return bootstrap.from_host(images, wish.name, wish.programs, wish.include, progress=progress)
