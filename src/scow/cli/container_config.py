@@ -1,11 +1,16 @@
 """The flags of ``run`` and ``create`` → the body of ``POST /containers/create``. Pure but for the files flags name."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli import run_values
-from scow.cli.flags import Options
 from scow.cli.run_flags import REFUSED, TABLE
 from scow.errors import InvalidArgument, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.flags import Options
 
 STREAMS = ("stdin", "stdout", "stderr")
 

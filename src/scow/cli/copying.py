@@ -1,16 +1,22 @@
 """The two directions of ``cp``: which name the copy gets, as ``cp -r`` would decide it, and the archive either way."""
 
+from __future__ import annotations
+
 import binascii
 import os
-from typing import Any
 
 from scow.cli.exits import FAILED, Exit
 from scow.cli.progress import source as read_source
-from scow.cli.session import Session
 from scow.client import jsontext
 from scow.client.client import path
 from scow.client.http import ApiError
 from scow.fileio import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 #: Go's file mode bits as the API sends them (io/fs).
 GO_DIRECTORY = 1 << 31

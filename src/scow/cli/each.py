@@ -1,12 +1,17 @@
 """One call for each name on the command line: print what was done, report what failed, go on."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.exits import FAILED, Exit, sentence
-from scow.cli.session import Session
 from scow.client.http import CannotConnect
 from scow.errors import EngineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from scow.cli.session import Session
 
 
 def each(

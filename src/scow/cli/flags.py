@@ -5,11 +5,15 @@ parser of their kind (`KINDS`) while they are read, so a bad one is refused with
 was sent. Nothing here prints or exits.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from __future__ import annotations
 
 from scow.api import units
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
 
 class Misuse(Exception):
@@ -31,7 +35,7 @@ class Flag:
     __slots__ = ("default", "hidden", "kind", "name", "short", "text")
 
     def __init__(
-        self, name: str, kind: "str | Kind", text: str, *, short: str = "", default: Any = None, hidden: bool = False
+        self, name: str, kind: str | Kind, text: str, *, short: str = "", default: Any = None, hidden: bool = False
     ) -> None:
         self.name = name
         self.kind = KINDS[kind] if isinstance(kind, str) else kind

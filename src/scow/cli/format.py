@@ -4,15 +4,20 @@ A `View` says which fields an item has and which make the default table. The tem
 format that needs it: the plain table is the hot path.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.exits import FAILED, Exit
-from scow.cli.session import Session
 from scow.cli.tabular import layout
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from scow.cli.session import Session
+
 #: Field → value; values that take arguments (``{{.Label "x"}}``) are callables.
-Row = dict[str, Any]
+Row = dict[str, "Any"]
 
 
 class View:

@@ -4,16 +4,24 @@ Everything on this path counts against the time to a first answer: commands are 
 plain data, and nothing slow of the standard library is imported before it is needed.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable
-from importlib import import_module
 
 from scow.cli import table
 from scow.cli.exits import FAILED, INTERRUPTED, REFUSED, Exit, sentence
-from scow.cli.flags import Command, Flag, Misuse, Options, parse
+from scow.cli.flags import Flag, Misuse, parse
 from scow.cli.session import Session
 from scow.errors import EngineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scow.cli.flags import Command, Options
+
+    Runner = Callable[[Session, Options, list[str]], int]
 
 PROGRAM = "scow"
 
@@ -39,8 +47,6 @@ GLOBAL_FLAGS = (
 
 #: Commands whose failures are the engine's refusal to run a container, not the container's own code.
 REFUSING = ("container run", "container create")
-
-Runner = Callable[[Session, Options, list[str]], int]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -128,7 +134,7 @@ def _group(session: Session, words: list[str]) -> int:
 
 def load(entry: table.Entry) -> tuple[Command, Runner]:
     """The command of an entry, its module imported now."""
-    command, runner = import_module(f"scow.cli.commands.{entry.module}").COMMANDS[entry.names[0]]
+    command, runner = __import__(f"scow.cli.commands.{entry.module}", fromlist=["COMMANDS"]).COMMANDS[entry.names[0]]
     return command, runner
 
 

@@ -1,11 +1,16 @@
 """``--mount`` and ``--network`` in their long form: one CSV record of key=value → the API's object. Pure."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from scow.api import units
 from scow.cli.flags import FALSE, TRUE, Kind, commas, integer
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 TYPES = ("bind", "cluster", "image", "npipe", "tmpfs", "volume")
 _SPELLINGS = {"src": "source", "target": "destination", "dst": "destination", "ro": "readonly"}

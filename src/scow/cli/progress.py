@@ -4,16 +4,21 @@ A message with an id is a line of its own that later messages with the id replac
 Source: Engine API, ImageCreate and ImageBuild (JSONMessage).
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from scow.api import units
 from scow.cli.console import columns, is_terminal
 from scow.errors import EngineError
 from scow.fileio import write_all
 
-Message = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+Message = dict[str, "Any"]
 ERASE_LINE = "\x1b[2K"
 NARROW = 110
 

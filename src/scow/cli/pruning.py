@@ -1,12 +1,17 @@
 """What the prune commands share: warn, ask, call, say what went and how much room that made."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
 from scow.api import units
-from scow.cli.flags import Options
-from scow.cli.session import Session
 from scow.client.client import filters_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scow.cli.flags import Options
+    from scow.cli.session import Session
 
 QUESTION = "Are you sure you want to continue? [y/N] "
 

@@ -3,12 +3,17 @@
 Pure but for the files that ``--env-file``, ``--label-file`` and ``seccomp=PATH`` name. Errors are Docker's sentences.
 """
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from scow.api import units
 from scow.cli.flags import Kind, commas, integer, pair
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_FILE = 16 << 20
 

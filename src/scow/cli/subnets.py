@@ -3,9 +3,13 @@
 Pure.
 """
 
-from typing import Any
+from __future__ import annotations
 
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def number(address: str) -> tuple[int, int]:

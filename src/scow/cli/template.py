@@ -5,8 +5,9 @@ define and template, comments, trim markers, and the functions of `scow.cli.temp
 but those functions: a template cannot reach anything outside the value it is given.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
 
 from scow.cli.template_functions import (
     FUNCTIONS,
@@ -20,10 +21,14 @@ from scow.cli.template_functions import (
 )
 from scow.cli.template_lexer import Token, actions
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 #: One node: writes to the frame's output.
 Node = Callable[["_Frame"], None]
 #: One expression: a value for a frame.
-Value = Callable[["_Frame"], Any]
+Value = Callable[["_Frame"], "Any"]
 
 LARGEST_OUTPUT = 64 << 20
 DEEPEST = 100

@@ -5,10 +5,14 @@ an error), a plain dict a Go map (an entry that is not there prints "<no value>"
 and print as such, but are ``null`` in JSON.
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
 from scow.client import jsontext
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class TemplateError(Exception):
@@ -19,7 +23,7 @@ class Missing:
     """What a map has at a key it lacks."""
 
 
-class Fields(dict[str, Any]):
+class Fields(dict[str, "Any"]):
     """A struct, kept under its JSON names and asked by its Go names; a field it does not have is an error."""
 
     def field(self, name: str) -> Any:
@@ -34,7 +38,7 @@ class Fields(dict[str, Any]):
         raise absent(name)
 
 
-class RawMap(dict[str, Any]):
+class RawMap(dict[str, "Any"]):
     """An object read without a type, under its JSON names; a key it does not have is an error."""
 
     def field(self, name: str) -> Any:
@@ -57,11 +61,11 @@ class RowFields(Fields):
         return self[name]
 
 
-class NilList(list[Any]):
+class NilList(list["Any"]):
     """A list that was null."""
 
 
-class NilMap(dict[str, Any]):
+class NilMap(dict[str, "Any"]):
     """A map that was null."""
 
 

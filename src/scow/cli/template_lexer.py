@@ -1,8 +1,12 @@
 """Template text → literal pieces and lists of tokens, one list for each ``{{action}}``. Pure."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.template_functions import TemplateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LONGEST = 1 << 20
 _SPACE = " \t\r\n"

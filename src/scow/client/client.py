@@ -4,17 +4,23 @@ One idle connection is kept for the next call; streams and hijacks take one of t
 (``{"message": …}``) come out as `ApiError` with the status.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
 from scow.api.version import LATEST, OLDEST, text
 from scow.client import jsontext
-from scow.client.endpoint import Endpoint
 from scow.client.http import ApiError, Body, CannotConnect, Connection, Response, Socket, connect
 from scow.errors import InvalidArgument, System
 
-QueryValue = str | int | bool | None | Sequence[str]
-Query = Mapping[str, QueryValue]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from scow.client.endpoint import Endpoint
+
+    QueryValue = str | int | bool | None | Sequence[str]
+    Query = Mapping[str, QueryValue]
+
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SAFE_PATH = _SAFE | frozenset(b"/:@")

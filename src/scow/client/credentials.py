@@ -4,13 +4,17 @@ The file is Docker's own, so a login made by either client serves both. Invarian
 mode 0600, keys this program does not know are kept; passwords go to helpers by stdin, never by the command line.
 """
 
+from __future__ import annotations
+
 import binascii
 import os
-from typing import Any
 
 from scow.client import jsontext
 from scow.errors import InvalidArgument, NotFound, System
-from scow.fileio import atomic_write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: The key under which Docker's clients store the default registry.
 DEFAULT_SERVER = "https://index.docker.io/v1/"
@@ -87,6 +91,8 @@ class ConfigFile:
         Raises:
             System: it cannot be written.
         """
+        from scow.fileio import atomic_write
+
         try:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
             atomic_write(self.path, jsontext.dumps(self.values, indent="\t").encode() + b"\n")

@@ -4,10 +4,15 @@ Order: the flag, then ``SCOW_HOST``, then ``DOCKER_HOST``, then the default sock
 certificate files exist.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Mapping
 
 from scow.errors import InvalidArgument, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DEFAULT_SOCKET = "/run/scow.sock"
 DEFAULT_HOST = f"unix://{DEFAULT_SOCKET}"

@@ -4,34 +4,26 @@ Invariants: a response's body is never read past its end; heads are bounded; a c
 a time.
 """
 
-import _socket
-import contextlib
-import os
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from __future__ import annotations
 
-from scow.client.endpoint import Endpoint
+import _socket
+import os
+
 from scow.errors import EngineError, System, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scow.client.endpoint import Endpoint
+    from scow.client.tls import TlsSocket
+
+    Body = bytes | Iterable[bytes]
 
 MAX_HEAD = 1 << 18
 MAX_LINE = 1 << 16
 CHUNK = 1 << 16
 CONNECT_SECONDS = 30.0
-
-Body = bytes | Iterable[bytes]
-
-
-class Socket(Protocol):
-    """What a connection needs of a socket, plain or encrypted."""
-
-    def fileno(self) -> int: ...
-    def pending(self) -> bool: ...
-    def recv(self, limit: int, /) -> bytes: ...
-    def sendall(self, data: bytes | memoryview, /) -> None: ...
-    def send_some(self, data: bytes, /) -> int: ...
-    def shutdown(self, how: int, /) -> None: ...
-    def settimeout(self, seconds: float | None, /) -> None: ...
-    def close(self) -> None: ...
 
 
 class PlainSocket(_socket.socket):
@@ -46,6 +38,11 @@ class PlainSocket(_socket.socket):
             return self.send(data, _socket.MSG_DONTWAIT) if data else 0
         except BlockingIOError:
             return 0
+
+
+if TYPE_CHECKING:
+    #: What a connection needs: fileno, pending, recv, sendall, send_some, shutdown, settimeout, close.
+    Socket = PlainSocket | TlsSocket
 
 
 class ApiError(EngineError):
@@ -193,23 +190,28 @@ class Connection:
         head = "\r\n".join([*lines, "", ""])
         if len(lines) != head.count("\n") - 1:
             raise System("a line break in a request head: a header or a name holds one")
-        data = head.encode("latin-1", "replace")
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            if isinstance(body, bytes):
-                self.sock.sendall(data + body if len(body) < CHUNK else data)
-                if len(body) >= CHUNK:
-                    self.sock.sendall(body)
-                return
-            self.sock.sendall(data)
-            for piece in body or ():
-                if piece:
-                    self.sock.sendall(b"%x\r\n" % len(piece))
-                    self.sock.sendall(piece)
-                    self.sock.sendall(b"\r\n")
-            if body is not None:
-                self.sock.sendall(b"0\r\n\r\n")
+        try:
+            self._send_all(head.encode("latin-1", "replace"), body)
+        except (BrokenPipeError, ConnectionResetError):
+            return
 
-    def answer(self, method: str) -> "Response":
+    def _send_all(self, head: bytes, body: Body | None) -> None:
+        if isinstance(body, bytes):
+            self.sock.sendall(head + body if len(body) < CHUNK else head)
+            if len(body) >= CHUNK:
+                self.sock.sendall(body)
+            return
+        self.sock.sendall(head)
+        if body is None:
+            return
+        for piece in body:
+            if piece:
+                self.sock.sendall(b"%x\r\n" % len(piece))
+                self.sock.sendall(piece)
+                self.sock.sendall(b"\r\n")
+        self.sock.sendall(b"0\r\n\r\n")
+
+    def answer(self, method: str) -> Response:
         """Read the next response head; 1xx other than 101 are passed over.
 
         Raises:

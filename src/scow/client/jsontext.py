@@ -7,10 +7,14 @@ Invariants: object keys keep the order they were sent in; text is UTF-8, written
 escapes).
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
 from scow.errors import System
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class _Rules:

@@ -1,6 +1,6 @@
 """scow save, load, import: images as tar archives."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.commands.pull import platform_json, split_tag
 from scow.cli.console import is_terminal
@@ -10,8 +10,13 @@ from scow.cli.options import PLATFORM
 from scow.cli.outfile import check as check_output
 from scow.cli.outfile import receive
 from scow.cli.progress import check, show, source
-from scow.cli.session import Session
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 _ONE_PLATFORM = 'Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")'
 SAVE = Command(

@@ -1,11 +1,16 @@
 """scow image bootstrap, image from-host: base images without a registry, made by the daemon from what this host has."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.exits import FAILED, Exit
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.progress import show
-from scow.cli.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 BOOTSTRAP = Command(
     "[OPTIONS] busybox | debian[:SUITE]",

@@ -1,20 +1,26 @@
 """scow build: pack the context, send it, show what the builder says."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable, Iterator
-from typing import Any
 
 from scow.cli import human, run_values
 from scow.cli.build_context import Context, chosen
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.options import CONTENT_TRUST, PLATFORM
 from scow.cli.progress import check, show
-from scow.cli.session import Session
 from scow.client import jsontext
-from scow.client.client import QueryValue
 from scow.client.credentials import encode
 from scow.client.endpoint import default_platform
 from scow.errors import InvalidArgument, System, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from scow.cli.session import Session
+    from scow.client.client import QueryValue
 
 BUILD = Command(
     "[OPTIONS] PATH | URL | -",

@@ -1,16 +1,22 @@
 """scow create: a container that is not started. Its `create` is also the first half of run."""
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from scow.cli.container_config import body
 from scow.cli.exits import REFUSED, Exit
 from scow.cli.flags import Command, Options
 from scow.cli.run_flags import FLAGS
-from scow.cli.session import Session
 from scow.client.endpoint import default_platform
 from scow.client.http import ApiError
 from scow.errors import InvalidArgument, System
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 CREATE = Command(
     "[OPTIONS] IMAGE [COMMAND] [ARG...]", "Create a new container", least=1, most=None, flags=FLAGS, interspersed=False

@@ -1,7 +1,6 @@
 """scow system df: what takes up the disk."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
 from scow.api import units
 from scow.cli import human
@@ -11,8 +10,14 @@ from scow.cli.commands.volume import volume_row
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show, table
 from scow.cli.options import FORMAT_TABLE
-from scow.cli.session import Session
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from scow.cli.session import Session
 
 DF = Command(
     "[OPTIONS]",
@@ -28,7 +33,7 @@ HEADINGS = {
 }
 COLUMNS = ("Type", "TotalCount", "Active", "Size", "Reclaimable")
 
-Item = dict[str, Any]
+Item = dict[str, "Any"]
 
 
 def df(session: Session, options: Options, arguments: list[str]) -> int:

@@ -1,15 +1,20 @@
 """scow events: what happens in the daemon, as it happens."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli import human, timestamps
 from scow.cli.exits import FAILED, Exit
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import unescaped
 from scow.cli.options import FILTER, FORMAT_TEXT_JSON
-from scow.cli.session import Session
 from scow.client import jsontext
 from scow.client.client import filters_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 EVENTS = Command(
     "[OPTIONS]",

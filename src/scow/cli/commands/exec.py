@@ -1,16 +1,21 @@
 """scow exec: a further process in a running container."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli import run_values
 from scow.cli.attached import console_size, resize
 from scow.cli.exits import REFUSED, Exit
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.options import DETACH_KEYS
-from scow.cli.session import Session
 from scow.cli.streams import Detached, Streams
 from scow.client.client import path
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 EXEC = Command(
     "[OPTIONS] CONTAINER COMMAND [ARG...]",

@@ -1,6 +1,6 @@
 """scow history: how an image came about."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.api import units
 from scow.cli import human
@@ -8,8 +8,13 @@ from scow.cli.commands.pull import platform_json
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
 from scow.cli.options import FORMAT_TABLE, NO_TRUNC
-from scow.cli.session import Session
 from scow.client.client import path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 HISTORY = Command(
     "[OPTIONS] IMAGE",

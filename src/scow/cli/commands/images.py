@@ -1,7 +1,6 @@
 """scow images: the list of images."""
 
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
 
 from scow.api import units
 from scow.cli import human
@@ -9,8 +8,14 @@ from scow.cli.commands.pull import split_tag
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
 from scow.cli.options import FILTER, FORMAT_TABLE, NO_TRUNC
-from scow.cli.session import Session
 from scow.client.client import filters_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from scow.cli.session import Session
 
 IMAGES = Command(
     "[OPTIONS] [REPOSITORY[:TAG]]",

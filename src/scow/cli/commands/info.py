@@ -1,13 +1,18 @@
 """scow info: what the daemon says about itself and its host."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow import __version__
 from scow.api import units
 from scow.cli.flags import Command, Options
 from scow.cli.options import FORMAT_JSON
-from scow.cli.session import Session
 from scow.errors import EngineError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 INFO = Command("[OPTIONS]", "Display system-wide information", flags=(FORMAT_JSON,))
 

@@ -1,19 +1,25 @@
 """scow inspect and its kin: objects as the daemon describes them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
 
 from scow.cli.commands.pull import platform_json
 from scow.cli.exits import FAILED, Exit, sentence
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.options import FORMAT_JSON
-from scow.cli.session import Session
 from scow.client import jsontext
 from scow.client.client import path
 from scow.client.http import ApiError, CannotConnect
 from scow.errors import EngineError
 
-Finder = Callable[[str], Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
+
+Finder = Callable[[str], "Any"]
 
 _SIZE = Flag("size", "bool", "Display total file sizes", short="s")
 ANY = Command(

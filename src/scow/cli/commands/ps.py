@@ -1,14 +1,19 @@
 """scow ps: the list of containers."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.api import units
 from scow.cli import human
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
 from scow.cli.options import FILTER, FORMAT_TABLE, NO_TRUNC
-from scow.cli.session import Session
 from scow.client.client import filters_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 PS = Command(
     "[OPTIONS]",

@@ -1,14 +1,19 @@
 """scow rmi, scow tag: names of images come and go."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.commands.pull import platform_json, split_tag
 from scow.cli.each import each
 from scow.cli.exits import sentence
 from scow.cli.flags import Command, Flag, Options
-from scow.cli.session import Session
 from scow.client.client import QueryValue, path
 from scow.client.http import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 REMOVE = Command(
     "[OPTIONS] IMAGE [IMAGE...]",

@@ -3,7 +3,7 @@
 Attach and wait are asked for before start, so that no output and no exit is lost.
 """
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.attached import Attachment, console_size, join
 from scow.cli.commands.create import create
@@ -12,10 +12,15 @@ from scow.cli.exits import FAILED, NOT_EXECUTABLE, NOT_FOUND, REFUSED, Exit, sen
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.options import DETACH_KEYS
 from scow.cli.run_flags import FLAGS
-from scow.cli.session import Session
 from scow.cli.streams import Detached
 from scow.client.client import path
 from scow.client.http import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 RUN = Command(
     "[OPTIONS] IMAGE [COMMAND] [ARG...]",

@@ -1,14 +1,19 @@
 """scow search: repositories of the default registry."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli import human
 from scow.cli.commands.pull import auth_header
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
 from scow.cli.options import FILTER, NO_TRUNC
-from scow.cli.session import Session
 from scow.client.client import filters_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 SEARCH = Command(
     "[OPTIONS] TERM",

@@ -1,8 +1,8 @@
 """scow stats: what containers use right now."""
 
-from collections.abc import Callable, Iterator
+from __future__ import annotations
+
 from functools import partial
-from typing import Any
 
 from scow.api import units
 from scow.cli import human
@@ -11,9 +11,15 @@ from scow.cli.exits import sentence
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
 from scow.cli.options import FORMAT_TABLE
-from scow.cli.session import Session
 from scow.client.client import path
 from scow.client.http import ApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from scow.cli.session import Session
 
 STATS = Command(
     "[OPTIONS] [CONTAINER...]",

@@ -1,14 +1,19 @@
 """scow update: limits and restart policy of containers that exist."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli.each import each
 from scow.cli.exits import FAILED, Exit
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.run_flags import TABLE
 from scow.cli.run_values import restart_policy
-from scow.cli.session import Session
 from scow.client.client import path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 NAMES = frozenset(
     [

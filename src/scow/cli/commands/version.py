@@ -1,18 +1,24 @@
 """scow version: the versions of both sides. ``one_line`` is what ``scow --version`` prints."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
-from typing import Any
 
 from scow import __version__
 from scow.api import units
 from scow.api.version import LATEST, text
 from scow.cli.flags import Command, Options
 from scow.cli.options import FORMAT_JSON
-from scow.cli.session import Session
 from scow.cli.tabular import layout
 from scow.errors import EngineError, InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 VERSION = Command("[OPTIONS]", "Show the Scow version information", flags=(FORMAT_JSON,))
 

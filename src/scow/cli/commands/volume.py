@@ -1,16 +1,21 @@
 """scow volume: create, ls, rm, prune."""
 
-from typing import Any
+from __future__ import annotations
 
 from scow.cli import human, run_values
 from scow.cli.each import each
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
 from scow.cli.options import FORCE_PRUNE, FORMAT_TABLE
-from scow.cli.session import Session
 from scow.client.client import filters_text, path
 from scow.client.http import ApiError
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scow.cli.session import Session
 
 CREATE = Command(
     "[OPTIONS] [VOLUME]",
