@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from scow.api.version import LATEST, OLDEST, text
 from scow.client import jsontext
-from scow.client.http import ApiError, Body, CannotConnect, Connection, Response, Socket, connect
+from scow.client.http import ApiError, CannotConnect, Connection, Response, connect
 from scow.errors import InvalidArgument, System
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scow.client.endpoint import Endpoint
+    from scow.client.http import Body, Socket
 
     QueryValue = str | int | bool | None | Sequence[str]
     Query = Mapping[str, QueryValue]
