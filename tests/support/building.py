@@ -1,11 +1,14 @@
 """A builder with everything it stands on, in this process: for tests of real builds, without a daemon."""
 
+import asyncio
 import io
+import os
 import tarfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from scow.build.builder import Builder
 from scow.build.options import BuildOptions
@@ -13,6 +16,8 @@ from scow.content.store import ContentStore
 from scow.events import Bus
 from scow.images.image import Image
 from scow.images.store import Images
+from scow.linux.fds import open_in_root
+from scow.linux.namespaces import CLONE_NEWNET, unshare
 from scow.networks.config import NetworkConfig
 from scow.networks.service import Networks
 from scow.oci.reference import Reference
@@ -62,6 +67,29 @@ async def chunks(data: bytes, size: int = 50_000) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
+def in_yard(root: Path, scenario: Callable[["Yard"], Awaitable[None]]) -> None:
+    """Run `scenario` with a yard in a thread that has left for a network namespace of its own."""
+    failures: list[BaseException] = []
+
+    async def run() -> None:
+        async with Yard(root) as yard:
+            yard.busybox()
+            await scenario(yard)
+
+    def work() -> None:
+        try:
+            unshare(CLONE_NEWNET)
+            asyncio.run(run())
+        except BaseException as error:  # handed to the test's own thread
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
 class Yard:
     """A builder and its rooms under one folder; use with ``async with``."""
 
@@ -106,6 +134,43 @@ class Yard:
         self.lines = []
         options.setdefault("network", "none")
         return await self.builder.build(chunks(tar_of(files, mtime)), BuildOptions(**options), self.lines.append)
+
+    def cat(self, image: Image | str, path: str) -> str:
+        """The content of a file in an image."""
+        with self.opened(image, path) as file:
+            return file.read().decode()
+
+    def opened(self, image: Image | str, path: str) -> BinaryIO:
+        found = self.images.resolve(image) if isinstance(image, str) else image
+        root_fd = self.snapshots.mount(found.top or "", readonly=True)
+        try:
+            return os.fdopen(open_in_root(root_fd, path, os.O_RDONLY), "rb")
+        finally:
+            os.close(root_fd)
+
+    def stat(self, image: Image, path: str) -> os.stat_result:
+        """lstat of a file in an image."""
+        root_fd = self.snapshots.mount(image.top or "", readonly=True)
+        try:
+            fd = open_in_root(root_fd, path, os.O_PATH | os.O_NOFOLLOW)
+            try:
+                return os.fstat(fd)
+            finally:
+                os.close(fd)
+        finally:
+            os.close(root_fd)
+
+    def names(self, image: Image, path: str = "/") -> list[str]:
+        """The names in a folder of an image."""
+        root_fd = self.snapshots.mount(image.top or "", readonly=True)
+        try:
+            fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                return sorted(os.listdir(fd))
+            finally:
+                os.close(fd)
+        finally:
+            os.close(root_fd)
 
     @property
     def text(self) -> str:

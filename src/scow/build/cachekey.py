@@ -32,7 +32,7 @@ def step_key(
     elif isinstance(op, CopyOp):
         what = ["copy", op.add, op.target, op.chown, op.chmod, op.parents, op.unpack, list(op.excludes)]
     elif isinstance(op, FolderOp):
-        what = ["folder", op.path, parent_config.get("User") or ""]
+        what = ["folder", op.path]
     elif isinstance(op, ConfigOp):
         what = ["config", parent_config, step.config, step.author, step.created_by]
     else:

@@ -351,6 +351,9 @@ def plan_run(state: StageState, instruction: Run, origins: list[int | None]) -> 
         PlannedMount(replace(mount, target=state.absolute(mount.target) if mount.target else ""), origin)
         for mount, origin in zip(expanded_mounts(state, instruction.mounts, line), origins, strict=True)
     )
+    for planned in mounts:
+        if planned.mount.target == "/":
+            raise DockerfileError(line, f'invalid mount target "/" of type {planned.mount.type}')
     command = list(instruction.command)
     script: tuple[str, str] | None = None
     if instruction.heredocs and instruction.shell:
@@ -358,7 +361,8 @@ def plan_run(state: StageState, instruction: Run, origins: list[int | None]) -> 
         first = instruction.heredocs[0]
         if document and len(instruction.heredocs) == 1:
             command = [first.text()]
-            if first.content.startswith("#!"):
+            if first.text().startswith("#!"):
+                _check_file_name(first.name, line)
                 script = (first.name, first.text())
         else:
             command = ["".join((command[0], *(f"\n{here.content}{here.name}" for here in instruction.heredocs)))]
@@ -398,8 +402,7 @@ def plan_copy(state: StageState, instruction: Copy, origin: int | None) -> tuple
         document = parse_heredoc(source) if documents else None
         if document and document[0] in documents:
             here = documents[document[0]]
-            if "/" in here.name or here.name in (".", ".."):
-                raise DockerfileError(line, f"the here-document {here.name!r} cannot become a file of that name")
+            _check_file_name(here.name, line)
             text = here.text()
             files.append((here.name, _document(state, text, line) if here.expand else text))
         else:
@@ -434,6 +437,11 @@ def plan_copy(state: StageState, instruction: Copy, origin: int | None) -> tuple
     )
     shown = " ".join((*sources, *(f"<<{name}" for name, _ in files), written))
     return op, f"{keyword}{options} {shown} # buildkit"
+
+
+def _check_file_name(name: str, line: int) -> None:
+    if "/" in name or name in (".", "..") or len(name.encode()) > 255:
+        raise DockerfileError(line, f"the here-document {name[:100]!r} cannot become a file of that name")
 
 
 def _document(state: StageState, text: str, line: int) -> str:

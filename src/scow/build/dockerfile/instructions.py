@@ -7,7 +7,7 @@ Error sentences are those of Docker's builder, since people search for them.
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scow.api.units import parse_duration
 from scow.build.dockerfile.flags import Flags
@@ -180,11 +180,14 @@ def read_trigger(text: str, line: int) -> Instruction:
     Raises:
         DockerfileError: it is not an instruction, or one that cannot be a trigger.
     """
-    nodes = parse(text.encode()).nodes
-    if len(nodes) != 1:
-        raise DockerfileError(line, f"the ONBUILD trigger {text!r} of the base image is not one instruction")
-    _check_trigger(nodes[0].keyword, line)
-    return instruction_of(nodes[0])
+    try:
+        nodes = parse(text.encode()).nodes
+        if len(nodes) != 1:
+            raise DockerfileError(line, "it is not one instruction")
+        _check_trigger(nodes[0].keyword, line)
+        return replace(instruction_of(nodes[0]), line=line)
+    except DockerfileError as error:
+        raise DockerfileError(line, f"the ONBUILD trigger {text[:200]!r} of the base image: {error.reason}") from None
 
 
 def instructions_of(tree: Tree) -> Iterable[Instruction]:

@@ -258,7 +258,7 @@ def open_folder(root_fd: int, path: str, owner: tuple[int, int]) -> tuple[int, b
     Raises:
         InvalidArgument: a file is in the way.
     """
-    path = posixpath.normpath("/" + path)
+    path = posixpath.normpath("/" + path.lstrip("/"))
     with contextlib.suppress(FileNotFoundError):
         return _as_folder(root_fd, path), False
     missing = []

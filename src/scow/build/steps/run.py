@@ -94,7 +94,7 @@ async def _in_network(
                 sandbox, network, EndpointRequest(key, name=key[:63], hostname=HOSTNAME)
             )
             endpoint_address = endpoint.ipv4
-        files = _files(work, op, network, endpoint_address)
+        files = _files(work, network, endpoint_address)
         if network == "host":
             kinds = spec["linux"]["namespaces"]
             spec["linux"]["namespaces"] = [kind for kind in kinds if kind["type"] != "network"]
@@ -188,8 +188,19 @@ def _prepare(
         os.close(open_folder(root_fd, op.folder, (0, 0))[0])
     spec = spec_of(work.options, op, key, user)
     spec["mounts"] += extra
+    if op.script:
+        spec["mounts"].append(_script_mount(work, *op.script))
     targets = [str(mount["destination"]) for mount in spec["mounts"]]
     return spec, Stubs(root_fd, [*targets, "/etc/hosts", "/etc/resolv.conf"])
+
+
+def _script_mount(work: Workplace, name: str, content: str) -> dict[str, Any]:
+    folder = work.new_folder("script")
+    folder.chmod(0o755)
+    path = folder / name
+    path.write_bytes(content.encode())
+    path.chmod(0o755)
+    return {"destination": SCRIPTS, "type": "bind", "source": str(folder), "options": ["bind", "rprivate", "ro"]}
 
 
 def spec_of(options: BuildOptions, op: RunOp, key: str, user: users.User) -> dict[str, Any]:
@@ -237,7 +248,7 @@ def resources(limits: Limits) -> dict[str, Any]:
     return found
 
 
-def _files(work: Workplace, op: RunOp, network: str, address: str) -> dict[str, bytes]:
+def _files(work: Workplace, network: str, address: str) -> dict[str, bytes]:
     """The small files bound over the image's."""
     embedded = network not in ("host", "none", "bridge") and work.networks.get(network).has_names
     files = {
@@ -249,8 +260,6 @@ def _files(work: Workplace, op: RunOp, network: str, address: str) -> dict[str, 
         ),
         "/etc/resolv.conf": hosts.resolv_conf(_host_resolver(), embedded=embedded, shared=network == "host"),
     }
-    if op.script:
-        files[f"{SCRIPTS}/{op.script[0]}"] = op.script[1].encode()
     return files
 
 

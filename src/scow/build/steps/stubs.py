@@ -21,7 +21,7 @@ class Stubs:
         self._missing: dict[str, None] = {}  # in the order of making: above before below
         self._times: dict[str, tuple[int, int]] = {}
         for target in targets:
-            self._note(posixpath.normpath("/" + target))
+            self._note(posixpath.normpath("/" + target.lstrip("/")))
 
     def _note(self, path: str) -> None:
         missing = []

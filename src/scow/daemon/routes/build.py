@@ -46,18 +46,20 @@ async def image_build(engine: Engine, request: Request) -> Response:
     """ImageBuild: build an image from a context."""
     options = build_options(request.query, request.headers.get("x-registry-config", ""))
     build = await engine.builder.receive(request.stream(), options)
-    return Response(200, _body(engine, build, request.query.text("buildid")))
-
-
-async def _body(engine: Engine, build: Build, key: str) -> AsyncIterator[bytes]:
     lines = JsonLines()
-    work = asyncio.ensure_future(_work(engine, build, key, lines))
+    if request.query.text("version") == "2" and not options.quiet:
+        lines.put({"stream": "This request has no BuildKit session: building with the classic builder's progress.\n"})
+    # Started here, not by the body: a client that is gone before the first byte must not leave the context behind.
+    work = asyncio.ensure_future(_work(engine, build, request.query.text("buildid"), lines))
+    return Response(200, _body(lines, work))
+
+
+async def _body(lines: JsonLines, work: "asyncio.Future[None]") -> AsyncIterator[bytes]:
     try:
         async for chunk in lines:
             yield chunk
     finally:
-        if not work.done():
-            work.cancel()
+        work.cancel()
         await asyncio.wait([work])
 
 
