@@ -1,8 +1,8 @@
 """``docker cp``: looking at, reading and writing paths in a container, running or not.
 
-A path is resolved below a root descriptor and can never leave it (openat2 with RESOLVE_IN_ROOT). For a running container
-that root is the container's own, with everything mounted in it; for a stopped one a fresh mount of its snapshot, and a
-path that leads into a volume goes on in the volume's folder. Blocking, but for the entrances of the service.
+A path is resolved below a root descriptor and can never leave it (openat2 with RESOLVE_IN_ROOT). For a running
+container that root is the container's own, with everything mounted in it; for a stopped one a fresh mount of its
+snapshot, and a path that leads into a volume goes on in the volume's folder. Blocking.
 """
 
 import base64
@@ -37,7 +37,7 @@ _GO_SPECIAL = {stat.S_ISUID: 1 << 23, stat.S_ISGID: 1 << 22, stat.S_ISVTX: 1 << 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a path is: below `root_fd`, which `opened` says to close or not; `mount` is the volume it lies in, if any."""
+    """Where a path is: `path` below `root_fd`; `mount` is the volume it lies in, if any."""
 
     root_fd: int
     path: str
@@ -109,7 +109,7 @@ def _descend(container: Container, root_fd: int, path: str, *, follow: bool, fds
 
 
 def _real(container: Container, root_fd: int, path: str, *, follow: bool) -> str:
-    """`path` with its symlinks resolved inside the root (the last one only if `follow`); itself if it does not exist."""
+    """`path` with its symlinks resolved inside the root (the last only if `follow`); itself if it does not exist."""
     folder, name = split(path)
     try:
         fd = open_in_root(root_fd, path if follow else folder, os.O_PATH)
@@ -125,7 +125,7 @@ def _real(container: Container, root_fd: int, path: str, *, follow: bool) -> str
     return clean(f"{found}/{name}")
 
 
-# -- stat ---------------------------------------------------------------------------------------------------------------
+# -- stat --
 
 
 def stat_path(context: Context, ref: str, path: str) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def _open(container: Container, place: Place, asked: str, flags: int) -> int:
         raise System(f"cannot open {asked} in container {container.id}: {error.strerror}") from error
 
 
-# -- get ----------------------------------------------------------------------------------------------------------------
+# -- get --
 
 
 def pack(context: Context, ref: str, path: str, out: Callable[[bytes], object]) -> None:
@@ -218,7 +218,7 @@ def pack(context: Context, ref: str, path: str, out: Callable[[bytes], object]) 
             os.close(fd)
 
 
-# -- put ----------------------------------------------------------------------------------------------------------------
+# -- put --
 
 
 def unpack(
@@ -267,7 +267,7 @@ def _require_writable(container: Container, mount: Mount | None) -> None:
         raise Forbidden("container rootfs is marked read-only")
 
 
-# -- export -------------------------------------------------------------------------------------------------------------
+# -- export --
 
 
 def export(context: Context, ref: str, out: Callable[[bytes], object]) -> None:

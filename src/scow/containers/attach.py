@@ -104,7 +104,10 @@ async def attach(context: Context, ref: str, request: AttachRequest, replay: Rep
 
 async def _register(container: Container, request: AttachRequest) -> Attachment:
     stdin = request.stdin and container.record.config.open_stdin
-    attachment = Attachment.open(stdin=stdin, stdout=request.stdout, stderr=request.stderr)
+    config = container.record.config
+    attachment = Attachment.open(
+        stdin=stdin, stdout=request.stdout, stderr=request.stderr, ends_stdin=config.stdin_once and not config.tty
+    )
     if container.task is None:
         container.pending.append(attachment)
         return attachment

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scow.api.containers import ContainerConfig, EndpointConfig, ExecConfig, HostConfig, to_wire
+from scow.containers.paths import clean
 from scow.containers.state import State
 
 if TYPE_CHECKING:
-    from scow.networks.endpoint import Endpoint
-    from scow.networks.sandbox import Sandbox
     from scow.tasks.attachment import Attachment
     from scow.tasks.task import ExecTask, Task
 
@@ -130,8 +129,6 @@ class Container:
         self.record = record
         self.lock = asyncio.Lock()
         self.task: Task | None = None
-        self.sandbox: Sandbox | None = None
-        self.endpoints: dict[str, Endpoint] = {}
         self.execs: dict[str, Exec] = {}
         #: Attachments opened before the start; given to the task with its launch.
         self.pending: list[Attachment] = []
@@ -140,8 +137,10 @@ class Container:
         #: Restart back-off (ns) and the timer that waits it out.
         self.backoff = 0
         self.timer: asyncio.TimerHandle | None = None
-        #: Set by stop and kill so that the restart policy leaves the exit alone.
+        #: Set by stop and kill so that the restart policy leaves the exit alone, until the next start.
         self.stopping = False
+        #: Set while a restart stops it, so that it is not removed on the way.
+        self.kept = False
         #: How often it has ended, so that a waiter knows a new exit from an old one.
         self.exits = 0
         self.removed = False
@@ -170,6 +169,12 @@ class Container:
     def running(self) -> bool:
         """Whether there is a process (paused containers have one)."""
         return self.record.state in (State.RUNNING, State.PAUSED)
+
+    @property
+    def cgroup(self) -> str:
+        """Path of the container's control group, as the runtime-spec's ``cgroupsPath``."""
+        parent = self.record.host.cgroup_parent
+        return f"{clean(parent) if parent else '/scow'}/{self.id}"
 
     def attributes(self, **more: str) -> dict[str, str]:
         """What an event says about this container."""

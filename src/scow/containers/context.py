@@ -18,6 +18,7 @@ from scow.errors import Conflict, InvalidArgument, NoSuchContainer
 if TYPE_CHECKING:
     from scow.events import Bus
     from scow.images.store import Images
+    from scow.networks.endpoint import Endpoint
     from scow.networks.service import Networks
     from scow.snapshots.snapshotter import Snapshotter
     from scow.tasks.tasks import Tasks
@@ -131,6 +132,10 @@ class Context:
     def all(self) -> list[Container]:
         """Every container, newest first."""
         return sorted(self.containers.values(), key=lambda item: item.record.created, reverse=True)
+
+    def endpoints(self, container: Container) -> "dict[str, Endpoint]":
+        """The container's live network connections by network name."""
+        return self.networks.endpoints(container.id) if container.running else {}
 
     # -- record and tell ---------------------------------------------------------------------------------------------
 

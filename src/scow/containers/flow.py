@@ -1,6 +1,7 @@
 """Between threads and the loop: bytes a thread makes become an async body, an async body becomes a file for a thread.
 
-Both are bounded: whoever is faster waits. A client that goes away makes the thread's next write or read raise `Cancelled`.
+Both are bounded: whoever is faster waits. A client that goes away makes the thread's next write or read raise
+`Cancelled`.
 """
 
 import asyncio
@@ -114,4 +115,4 @@ class Inlet(io.RawIOBase):
 
 def inlet(body: AsyncIterator[bytes]) -> BinaryIO:
     """`body` as a buffered file for a thread."""
-    return io.BufferedReader(Inlet(body), PIECE)
+    return io.BufferedReader(Inlet(body), PIECE)  # type: ignore[type-var]

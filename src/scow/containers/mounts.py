@@ -92,8 +92,8 @@ def _inherited(text: str, get: Callable[[str], Container]) -> list[Mount]:
     return found
 
 
-def to_oci(mount: Mount) -> dict[str, Any]:
-    """The runtime-spec's mount for one whose source is known.
+def to_oci(mount: Mount, source: str) -> dict[str, Any]:
+    """The runtime-spec's mount of `source`, a path on the host ("" for a tmpfs).
 
     Source: runtime-spec 1.2 config.md "Mounts".
     """
@@ -105,4 +105,4 @@ def to_oci(mount: Mount) -> dict[str, Any]:
     options = ["rbind" if mount.recursive else "bind", mount.propagation or "rprivate"]
     if mount.readonly:
         options.append("rro" if mount.recursive and mount.recursive_readonly else "ro")
-    return {"destination": mount.destination, "type": "bind", "source": mount.source, "options": options}
+    return {"destination": mount.destination, "type": "bind", "source": source, "options": options}

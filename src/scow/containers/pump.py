@@ -1,6 +1,6 @@
 """Bytes between a client's hijacked stream and an attachment of a process, until either side is done.
 
-The shim has already framed the output (raw for a terminal), so bytes are copied as they are; attach and exec both use it.
+The shim has already framed the output (raw for a terminal), so bytes are copied as they are. Used by attach and exec.
 """
 
 import asyncio
@@ -51,6 +51,8 @@ class Pump:
         self._outputs = outputs
         self._close_stdin = close_stdin
         self.detached = False
+        #: Whether the process closed its output, as opposed to the client going away.
+        self.finished = False
 
     async def run(self, peer: Peer) -> bool:
         """Copy until the process's output ends, the client is gone or detaches; whether it detached."""
@@ -71,6 +73,7 @@ class Pump:
         with contextlib.suppress(EngineError):  # a client that went away is not an error
             while data := await self._attachment.read(CHUNK):
                 await peer.write(data)
+            self.finished = True
 
     async def _input(self, peer: Peer) -> None:
         with contextlib.suppress(EngineError):  # nor is a process that closed its end

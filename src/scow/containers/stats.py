@@ -9,7 +9,6 @@ from typing import Any
 from scow.api.units import ZERO_TIME, rfc3339
 from scow.containers.container import Container
 from scow.containers.context import Context
-from scow.containers.paths import clean
 from scow.runtime.cgroup import Cgroup
 
 #: Seconds between samples of a stream; Docker's collector has the same.
@@ -18,12 +17,6 @@ PERIOD = 1.0
 WITHOUT_WINDOWS_FIELDS = (1, 48)
 
 _NETWORK_FIELDS = {"rx": (0, 1, 2, 3), "tx": (8, 9, 10, 11)}
-
-
-def cgroup_path(container: Container) -> str:
-    """Where the container's control group is, as the runtime-spec's ``cgroupsPath``."""
-    parent = container.record.host.cgroup_parent
-    return f"{clean(parent) if parent else '/scow'}/{container.id}"
 
 
 def sample(container: Container) -> dict[str, Any]:
@@ -41,7 +34,7 @@ def sample(container: Container) -> dict[str, Any]:
             "networks": None,
         }
     found["read"] = rfc3339(time.time_ns())
-    found |= Cgroup.open(cgroup_path(container)).stats()
+    found |= Cgroup.open(container.cgroup).stats()
     found["networks"] = interfaces(container.record.pid)
     return found
 

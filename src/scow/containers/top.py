@@ -13,7 +13,6 @@ from pathlib import Path
 from scow.containers.container import Container
 from scow.containers.context import Context
 from scow.containers.state import TOP, require
-from scow.containers.stats import cgroup_path
 from scow.errors import InvalidArgument
 from scow.runtime.cgroup import Cgroup
 
@@ -213,7 +212,7 @@ def table(container: Container, arguments: str) -> dict[str, list[str] | list[li
     wanted = columns(arguments)
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     host = Host(time.time(), os.sysconf("SC_PHYS_PAGES") * PAGE)
-    pids = sorted(Cgroup.open(cgroup_path(container)).pids())
+    pids = sorted(Cgroup.open(container.cgroup).pids())
     processes = [found for pid in pids if (found := read(pid, boot)) is not None]
     return {
         "Titles": [title for _, title in wanted],

@@ -12,8 +12,8 @@ from scow.linux.fds import file_system
 from scow.snapshots.tarwriter import TarWriter
 from scow.snapshots.tree import MAX_DEPTH, Links, add_at, entry_at
 
-#: Magic numbers of file systems that hold nobody's files (statfs(2)): proc, sysfs, cgroup, cgroup2, devpts, mqueue, debugfs,
-#: tracefs, bpf, securityfs.
+#: Magic numbers of file systems that hold nobody's files (statfs(2)): proc, sysfs, cgroup, cgroup2, devpts, mqueue,
+#: debugfs, tracefs, bpf, securityfs.
 KERNEL_FILE_SYSTEMS = frozenset(
     {0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x1CD1, 0x19800202, 0x64626720, 0x74726163, 0xCAFE4A11, 0x73636673}
 )

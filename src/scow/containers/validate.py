@@ -13,6 +13,7 @@ from scow.containers.paths import clean
 from scow.errors import InvalidArgument
 from scow.linux import capabilities
 from scow.networks.hosts import parse_extra_host
+from scow.runtime import seccomp
 
 POLICIES = ("", "no", "always", "on-failure", "unless-stopped")
 #: The kernel's limit for sethostname(2).
@@ -42,6 +43,11 @@ def check(body: CreateBody) -> list[str]:
     _check_names(host)
     _check_storage(host)
     return resources.warnings(host) + _warnings(host)
+
+
+def check_merged(config: ContainerConfig) -> None:
+    """Raise for what the image's settings make impossible once they are joined with the request's."""
+    _check_config(config)
 
 
 def _check_config(config: ContainerConfig) -> None:
@@ -167,7 +173,12 @@ def _check_network_mode(config: ContainerConfig, host: HostConfig) -> None:
 
 
 def _check_security(host: HostConfig) -> None:
-    security.parse(host.security_opt or [])
+    options = security.parse(host.security_opt or [])
+    if isinstance(options.seccomp, dict):
+        seccomp.parse_profile(options.seccomp, frozenset())  # what cannot be compiled is refused now
+    apparmor = options.apparmor
+    if apparmor not in ("", "unconfined", "docker-default"):
+        raise InvalidArgument(f"AppArmor profile {apparmor[:60]!r} cannot be used: only unconfined is supported")
     for what, names in (("CapAdd", host.cap_add), ("CapDrop", host.cap_drop)):
         for name in names or ():
             try:

@@ -69,8 +69,8 @@ def test_volumes_from():
 
 
 def test_to_oci():
-    assert to_oci(Mount(type="bind", destination="/a", source="/b", readonly=True)) == {
+    assert to_oci(Mount(type="bind", destination="/a", readonly=True), "/b") == {
         "destination": "/a", "type": "bind", "source": "/b", "options": ["rbind", "rprivate", "rro"],
     }  # fmt: skip
-    tmpfs = to_oci(Mount(type="tmpfs", destination="/run", options=["exec", "size=64k"]))
+    tmpfs = to_oci(Mount(type="tmpfs", destination="/run", options=["exec", "size=64k"]), "")
     assert tmpfs["options"] == ["nosuid", "nodev", "noexec", "exec", "size=64k"]

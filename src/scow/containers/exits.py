@@ -1,0 +1,109 @@
+"""What happens when a container ends: record, tell, clean up, and what its restart policy says.
+
+`wait` answers before the cleaning: the exit is on disk and told first, then network and task go. `supervise` is the one
+place that learns of an exit; everybody else waits for the container to change.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from scow.containers import restart
+from scow.containers.container import Container
+from scow.containers.context import Context
+from scow.containers.state import State
+from scow.errors import EngineError
+from scow.tasks.task import ExitStatus, Task
+
+log = logging.getLogger("scow.containers")
+
+#: Starts a container again for its policy (`start.again`), or removes it (`remove.automatically`).
+Action = Callable[[Context, Container], Awaitable[None]]
+
+
+async def supervise(context: Context, container: Container, task: Task, again: Action, remove: Action) -> None:
+    """Wait for the task to end and do what follows. One runs per task, in the background."""
+    status = await task.wait()
+    async with container.lock:
+        if container.task is not task:
+            return
+        delay = await ended(context, container, status)
+        await clean_up(context, container)
+        await _delete(task)
+        if delay is not None:
+            _again_later(context, container, delay, again)
+            return
+    if container.record.host.auto_remove and not container.kept:
+        await remove(context, container)
+
+
+async def ended(context: Context, container: Container, status: ExitStatus, *, at_boot: bool = False) -> int | None:
+    """Record an exit and tell everyone. Under the container's lock.
+
+    Returns:
+        Nanoseconds until its policy starts it again, None if it does not.
+    """
+    record = container.record
+    container.task = None
+    if container.monitor is not None:
+        container.monitor.cancel()
+        container.monitor = None
+    record.pid = 0
+    record.exit_code = status.code
+    record.oom_killed = status.oom_killed
+    record.error = status.error
+    record.finished = status.finished_at
+    if record.health is not None:
+        record.health.status = "unhealthy" if record.health.status == "unhealthy" else "starting"
+    delay = None if at_boot else _delay(context, container)
+    lived = max(record.finished - record.started, 0) // 1_000_000_000
+    if status.oom_killed:
+        context.tell(container, "oom")
+    container.exits += 1
+    state = State.EXITED if delay is None else State.RESTARTING
+    await context.moved(container, state, "die", exitCode=str(status.code), execDuration=str(lived))
+    return delay
+
+
+def _delay(context: Context, container: Container) -> int | None:
+    """How long the policy waits before the next start, None if it does not start it again."""
+    record = container.record
+    by_user = record.stopped_by_user or container.stopping
+    if context.closing or not restart.wanted(
+        record.host.restart_policy, exit_code=record.exit_code, restarts=record.restart_count, stopped_by_user=by_user
+    ):
+        return None
+    container.backoff = restart.next_delay(container.backoff, record.finished - record.started)
+    return container.backoff
+
+
+def _again_later(context: Context, container: Container, delay: int, again: Action) -> None:
+    """Start the container again after `delay` ns, unless somebody stops, starts or removes it first."""
+
+    def due() -> None:
+        container.timer = None
+        context.background.start(_restart(context, container, again), f"restart {container.id[:12]}")
+
+    container.timer = asyncio.get_running_loop().call_later(delay / 1e9, due)
+
+
+async def _restart(context: Context, container: Container, again: Action) -> None:
+    try:
+        await again(context, container)
+    except EngineError as error:
+        log.warning("container %s could not be restarted: %s", container.id[:12], error)
+
+
+async def clean_up(context: Context, container: Container) -> None:
+    """Give back what only a running container has: its network."""
+    try:
+        await context.networks.release(container.id)
+    except EngineError as error:
+        log.error("the network of container %s could not be released: %s", container.id[:12], error)
+
+
+async def _delete(task: Task) -> None:
+    try:
+        await task.delete()
+    except EngineError as error:
+        log.error("task %s could not be deleted: %s", task.id[:12], error)

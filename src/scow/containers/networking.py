@@ -1,0 +1,239 @@
+"""A container's side of networking: its sandbox at a start, its connections, and the files in /etc that follow.
+
+The networks room does the work; here is decided what to ask it for.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scow.api.containers import EndpointConfig
+from scow.containers import ports
+from scow.containers.container import Container, Record
+from scow.containers.context import Context
+from scow.containers.state import State
+from scow.errors import Conflict, EngineError, Forbidden, NoSuchNetwork, NotFound
+from scow.fileio import atomic_write
+from scow.networks import hosts
+from scow.networks.endpoint import EndpointRequest
+from scow.networks.ports import PortRequest, parse_requests
+
+if TYPE_CHECKING:
+    from scow.networks.endpoint import Endpoint
+    from scow.networks.sandbox import Sandbox
+
+#: Where the host's name servers are written; behind systemd-resolved the first names only its own stub.
+RESOLV_CONF = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
+
+
+def shares_with(record: Record) -> str:
+    """The id of the container whose network this one uses, "" if it has its own."""
+    kind, _, other = record.host.network_mode.partition(":")
+    return other if kind == "container" else ""
+
+
+async def connect(context: Context, container: Container) -> "Sandbox | None":
+    """The namespace for a start, connected to every network asked for; None where another's is shared.
+
+    Raises:
+        NoSuchNetwork: Docker's sentence; nothing is left connected.
+        Conflict, Forbidden, System: a wish cannot be met, a port is taken.
+    """
+    record = container.record
+    if shares_with(record):
+        return None
+    host = record.host.network_mode == "host"
+    sandbox = await context.networks.sandbox(container.id, dns=record.host.dns, host=host)
+    try:
+        for name, wish in record.endpoints.items():
+            await context.networks.connect(sandbox, name, endpoint_request(container, wish))
+    except BaseException:
+        sandbox.close()
+        await context.networks.release(container.id)
+        raise
+    return sandbox
+
+
+def endpoint_request(container: Container, wish: EndpointConfig) -> EndpointRequest:
+    """What to ask the networks room for."""
+    record = container.record
+    ipam = wish.ipam_config
+    return EndpointRequest(
+        container_id=container.id,
+        name=container.name,
+        hostname=record.config.hostname,
+        ipv4=ipam.ipv4_address if ipam else "",
+        ipv6=ipam.ipv6_address if ipam else "",
+        mac=wish.mac_address,
+        aliases=tuple(wish.aliases or ()),
+        ports=port_requests(record),
+        driver_opts=dict(wish.driver_opts or {}),
+        gw_priority=wish.gw_priority,
+        links=tuple(wish.links or ()),
+        link_local=tuple(ipam.link_local_ips) if ipam else (),
+    )
+
+
+def port_requests(record: Record) -> tuple[PortRequest, ...]:
+    """Every port to publish."""
+    wanted: dict[str, Sequence[tuple[str, str]] | None] = {}
+    for key, items in record.host.port_bindings.items():
+        wanted[key] = [(item.host_ip, item.host_port if item.host_port != "0" else "") for item in items] or None
+    if record.host.publish_all_ports:
+        for port in ports.exposed(record.config.exposed_ports):
+            wanted.setdefault(str(port), None)
+    return parse_requests(wanted)
+
+
+# -- files --
+
+
+def write_files(context: Context, container: Container, endpoints: Mapping[str, "Endpoint"]) -> None:
+    """Write hostname, hosts and resolv.conf into the container's folder. Blocking."""
+    record = container.record
+    if shares_with(record):
+        return
+    folder = context.store.folder(container.id)
+    for name, content in (
+        ("hostname", f"{record.config.hostname}\n".encode()),
+        ("hosts", _hosts(context, container, endpoints)),
+        ("resolv.conf", _resolv_conf(context, record, endpoints)),
+    ):
+        _rewrite(folder / name, content)
+
+
+def _rewrite(path: Path, content: bytes) -> None:
+    """Write in place if it is there: a running container has this very file mounted."""
+    if not path.exists():
+        atomic_write(path, content, mode=0o644, durable=False)
+        path.chmod(0o644)
+        return
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+
+
+def _hosts(context: Context, container: Container, endpoints: Mapping[str, "Endpoint"]) -> bytes:
+    record = container.record
+    extra = list(record.host.extra_hosts or ())
+    gateway = context.networks.host_gateway()
+    if record.host.network_mode == "host":
+        own = Path("/etc/hosts")
+        text = own.read_bytes() if own.exists() else b"127.0.0.1\tlocalhost\n"
+        made = hosts.hosts_file("", extra_hosts=extra, host_gateway=gateway, ipv6=False).splitlines(keepends=True)
+        return (text if text.endswith(b"\n") else text + b"\n") + b"".join(made[1:])
+    addresses = [found for e in endpoints.values() for found in (e.ipv4, e.ipv6) if found]
+    content = hosts.hosts_file(
+        record.config.hostname,
+        record.config.domainname,
+        addresses=addresses,
+        extra_hosts=extra,
+        host_gateway=gateway,
+        ipv6=(record.host.sysctls or {}).get("net.ipv6.conf.all.disable_ipv6") != "1",
+    )
+    return content + _linked(context, record)
+
+
+def _linked(context: Context, record: Record) -> bytes:
+    """Lines for legacy links on the default bridge: address, alias, name and short id of the other container."""
+    lines = []
+    for link in record.host.links or () if record.host.network_mode == "bridge" else ():
+        name, _, alias = link.partition(":")
+        other = context.get(name)
+        endpoint = context.endpoints(other).get("bridge")
+        if endpoint is not None and endpoint.ipv4:
+            lines.append(f"{endpoint.ipv4}\t{alias or other.name} {other.short_id} {other.name}\n")
+    return "".join(lines).encode()
+
+
+def _resolv_conf(context: Context, record: Record, endpoints: Mapping[str, "Endpoint"]) -> bytes:
+    config = context.config
+    return hosts.resolv_conf(
+        _host_resolv_conf(),
+        dns=record.host.dns or config.dns,
+        search=record.host.dns_search or config.dns_search,
+        options=record.host.dns_options or config.dns_options,
+        embedded=any(context.networks.get(endpoint.network_id).has_names for endpoint in endpoints.values()),
+        ipv6=any(endpoint.ipv6 for endpoint in endpoints.values()),
+        shared=record.host.network_mode == "host",
+    )
+
+
+def _host_resolv_conf() -> str:
+    for path in map(Path, RESOLV_CONF):
+        if path.is_file():
+            return path.read_text(errors="replace")
+    return ""
+
+
+# -- connecting while it runs --
+
+
+async def connect_network(context: Context, ref: str, network: str, wish: EndpointConfig | None) -> None:
+    """Put a container on one more network; one that does not run is connected at its next start.
+
+    Raises:
+        NoSuchContainer, NoSuchNetwork, Forbidden, System.
+    """
+    container = context.get(ref)
+    async with container.lock:
+        record = container.record
+        name = context.networks.get(network).name
+        if shares_with(record):
+            raise Forbidden("container sharing network namespace with another container or host cannot be connected")
+        if name in record.endpoints:
+            raise Forbidden(f"endpoint with name {container.name} already exists in network {name}")
+        if container.state in (State.REMOVING, State.DEAD):
+            raise Conflict(f"container {container.id} is marked for removal and cannot be connected to a network")
+        wish = wish or EndpointConfig()
+        if container.running:
+            sandbox = await context.networks.adopt(container.id, record.pid)
+            try:
+                await context.networks.connect(sandbox, name, endpoint_request(container, wish))
+            finally:
+                sandbox.close()
+        record.endpoints[name] = wish
+        if container.running:
+            await asyncio.to_thread(write_files, context, container, context.endpoints(container))
+        await context.save(container)
+
+
+async def disconnect_network(context: Context, ref: str, network: str, *, force: bool) -> None:
+    """Take a container off a network.
+
+    Raises:
+        NoSuchContainer, NoSuchNetwork: unless `force` and the network is gone already.
+        Forbidden: it is not on it.
+    """
+    container = context.get(ref)
+    async with container.lock:
+        record = container.record
+        try:
+            name = context.networks.get(network).name
+        except NotFound:
+            if not force:
+                raise
+            name = network
+        if name == "host" and container.running:
+            raise Forbidden("container cannot be disconnected from host network")
+        if name not in record.endpoints and name not in context.endpoints(container):
+            raise Forbidden(f"container {container.id} is not connected to network {name}")
+        if container.running and name in context.endpoints(container):
+            sandbox = await context.networks.adopt(container.id, record.pid)
+            try:
+                await context.networks.disconnect(container.id, name)
+            finally:
+                sandbox.close()
+        record.endpoints.pop(name, None)
+        await context.save(container)
+
+
+def require_networks(context: Context, record: Record) -> None:
+    """Raise `NoSuchNetwork` for the first network of the record that is not there."""
+    for name in record.endpoints:
+        try:
+            context.networks.get(name)
+        except EngineError:
+            raise NoSuchNetwork(name) from None

@@ -1,0 +1,181 @@
+"""What a start needs from disk and kernel before the launch: the root file system, the sources of mounts, the spec.
+
+Blocking. `Prepared` owns the root file system's descriptor until it is closed.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scow.containers import devices, networking, security, spec
+from scow.containers.container import Container, Mount, Record
+from scow.containers.context import Context
+from scow.containers.mounts import to_oci
+from scow.containers.users import look_up
+from scow.errors import Conflict, InvalidArgument, NotFound, System, Unsupported
+from scow.linux import capabilities
+from scow.linux.fds import open_in_root
+from scow.runtime import seccomp
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A mounted root file system and the spec to run in it; close it after the launch."""
+
+    rootfs_fd: int
+    spec: dict[str, Any]
+    filter_program: bytes | None
+
+    def close(self) -> None:
+        """Let go of the mount; a container that runs in it keeps it alive."""
+        if self.rootfs_fd >= 0:
+            os.close(self.rootfs_fd)
+            self.rootfs_fd = -1
+
+
+def prepare(context: Context, container: Container) -> Prepared:
+    """Mount the root file system and work out the spec.
+
+    Raises:
+        InvalidArgument: the user or a device does not exist, a bind source is missing.
+        Conflict: another container whose namespaces are to be joined does not run.
+        System: the kernel refused the mount.
+    """
+    record = container.record
+    rootfs_fd = context.snapshots.mount(record.id, readonly=False)
+    try:
+        allowed = capabilities.available()
+        facts = spec.Facts(
+            identity=look_up(rootfs_fd, record.config.user, record.host.group_add or ()),
+            cgroup=container.cgroup,
+            etc=str(context.store.folder(networking.shares_with(record) or record.id)),
+            hostname=_hostname(context, record),
+            network=_namespace(context, record.host.network_mode, "net"),
+            ipc=_namespace(context, record.host.ipc_mode, "ipc"),
+            pid=_namespace(context, record.host.pid_mode, "pid"),
+            shm=_shm(context, record),
+            devices=devices.nodes(record.host),
+            device_rules=devices.rules(record.host),
+            allowed=allowed,
+            binds=[_mount(context, mount) for mount in record.mounts],
+        )
+        made = spec.build(record, facts, no_new_privileges=context.config.no_new_privileges)
+        return Prepared(rootfs_fd, made, filter_program(record, allowed))
+    except BaseException:
+        os.close(rootfs_fd)
+        raise
+
+
+def filter_program(record: Record, allowed: frozenset[str] | None) -> bytes | None:
+    """The compiled seccomp filter, None for none."""
+    options = security.parse(record.host.security_opt or [])
+    if options.seccomp == "unconfined" or record.host.privileged:
+        return None
+    granted = spec.granted(record, allowed, privileged=False)
+    if isinstance(options.seccomp, dict):
+        return seccomp.compile_spec(seccomp.parse_profile(options.seccomp, granted))
+    return seccomp.default_program(granted)
+
+
+def _hostname(context: Context, record: Record) -> str:
+    """The name in the container's own UTS namespace; one that shares a network has the other's."""
+    if record.host.uts_mode == "host":
+        return ""
+    other = networking.shares_with(record)
+    return context.get(other).record.config.hostname if other else record.config.hostname
+
+
+def _namespace(context: Context, mode: str, kind: str) -> str | None:
+    """ "" for an own namespace, None for the host's, else the path of another container's."""
+    if mode == "host":
+        return None
+    word, _, other = mode.partition(":")
+    if word != "container":
+        return ""
+    found = context.get(other)
+    if not found.running:
+        what = {"net": "network", "ipc": "IPC", "pid": "PID"}[kind]
+        raise Conflict(f"cannot join {what} of a non running container: {found.id}")
+    if kind == "ipc" and found.record.host.ipc_mode not in ("shareable", "host"):
+        raise Conflict(f"can't join IPC of container {found.id}: non-shareable IPC (hint: use IpcMode:shareable)")
+    return f"/proc/{found.record.pid}/ns/{kind}"
+
+
+def _shm(context: Context, record: Record) -> str:
+    """The folder that is /dev/shm of a shareable container and of those that share with it; "" for an own tmpfs.
+
+    A folder below the exec root, itself on a tmpfs, is what two containers can both mount without a mount on the host.
+    """
+    word, _, other = record.host.ipc_mode.partition(":")
+    owner = other if word == "container" else record.id if record.host.ipc_mode == "shareable" else ""
+    if not owner or (word == "container" and context.get(owner).record.host.ipc_mode == "host"):
+        return "/dev/shm" if owner else ""
+    folder = shm_folder(context, owner)
+    folder.mkdir(mode=0o1777, parents=True, exist_ok=True)
+    folder.chmod(0o1777)
+    return str(folder)
+
+
+def shm_folder(context: Context, id: str) -> Path:  # noqa: A002
+    """Where a shareable container's /dev/shm is."""
+    return context.exec_root / "shm" / id
+
+
+def _mount(context: Context, mount: Mount) -> dict[str, Any]:
+    """The runtime-spec's mount for one of the user's, its source found or made."""
+    if mount.type == "image":
+        raise Unsupported("mounts of type image are not supported: copy the files into a volume instead")
+    if mount.type == "bind":
+        _need_source(mount)
+        return to_oci(mount, mount.source)
+    if mount.type == "volume":
+        volume = context.volumes.get(mount.name)
+        if volume.options and volume.options.get("type") not in (None, "", "none", "bind"):
+            options = [word for word in volume.options.get("o", "").split(",") if word]
+            return {
+                "destination": mount.destination,
+                "type": volume.options["type"],
+                "source": volume.options.get("device", volume.options["type"]),
+                "options": [*options, "ro"] if mount.readonly else options,
+            }
+        return to_oci(mount, _inside(str(context.volumes.path(mount.name)), mount.subpath))
+    return to_oci(mount, "")
+
+
+def _need_source(mount: Mount) -> None:
+    """Make a missing bind source where the user asked for that.
+
+    Raises:
+        InvalidArgument: it is missing, and not to be made.
+    """
+    source = Path(mount.source)
+    if source.exists():
+        return
+    if not mount.create_source:
+        raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {mount.source}')
+    try:
+        source.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise System(f"error while creating mount source path '{mount.source}': {error.strerror}") from error
+
+
+def _inside(folder: str, subpath: str) -> str:
+    """`subpath` of a volume's folder as a path on the host, every symlink resolved inside the volume.
+
+    Raises:
+        NotFound: it does not exist.
+    """
+    if not subpath:
+        return folder
+    root_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = open_in_root(root_fd, subpath, os.O_PATH)
+    except OSError as error:
+        raise NotFound(f"cannot access path {subpath} of the volume: {error.strerror}") from None
+    finally:
+        os.close(root_fd)
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)

@@ -1,0 +1,114 @@
+"""Remove: a container, its files, its anonymous volumes; by hand, by itself at its end, or by prune."""
+
+import asyncio
+import logging
+import shutil
+
+from scow.api.filters import Filters
+from scow.containers import stop
+from scow.containers.container import Container
+from scow.containers.context import Context
+from scow.containers.exits import clean_up
+from scow.containers.listing import prunable
+from scow.containers.prepare import shm_folder
+from scow.containers.state import REMOVE, State, require
+from scow.errors import EngineError, NotFound
+
+log = logging.getLogger("scow.containers")
+
+
+async def remove(context: Context, ref: str, *, force: bool = False, volumes: bool = False) -> None:
+    """Remove a container.
+
+    Args:
+        force: kill it first if it runs.
+        volumes: remove its anonymous volumes too.
+
+    Raises:
+        NoSuchContainer.
+        Conflict: it runs, or is being removed already.
+        System: something could not be removed; the container is dead then, and can be removed again.
+    """
+    container = context.get(ref)
+    if force:
+        await stop.end(context, container)
+    async with container.lock:
+        if container.removed:
+            return
+        require(REMOVE, container.state, container.name, container.id)
+        await _remove(context, container, volumes=volumes)
+
+
+async def automatically(context: Context, container: Container) -> None:
+    """Remove a container that ended and was to be removed then, with its anonymous volumes."""
+    try:
+        await remove(context, container.id, volumes=True)
+    except EngineError as error:
+        log.error("container %s could not be removed: %s", container.id[:12], error)
+
+
+async def finish(context: Context, container: Container) -> None:
+    """Remove what a former daemon had begun to remove."""
+    try:
+        async with container.lock:
+            await _remove(context, container, volumes=False)
+    except EngineError as error:
+        log.error("container %s could not be removed: %s", container.id[:12], error)
+
+
+async def _remove(context: Context, container: Container, *, volumes: bool) -> None:
+    await context.moved(container, State.REMOVING)
+    for attachment in container.pending:
+        attachment.release()
+    container.pending.clear()
+    try:
+        await clean_up(context, container)
+        task = context.tasks.get(container.id)
+        if task is not None:
+            await task.delete()
+        await asyncio.to_thread(_remove_sync, context, container, volumes=volumes)
+    except (EngineError, OSError) as error:
+        container.removal_error = str(error)
+        container.record.error = str(error)
+        await context.moved(container, State.DEAD)
+        raise
+    context.forget(container)
+    container.removed = True
+    container.changed()
+    context.tell(container, "destroy")
+
+
+def _remove_sync(context: Context, container: Container, *, volumes: bool) -> None:
+    """Snapshot, volumes, files; the record goes last, so that a crash on the way is finished at the next start."""
+    try:
+        context.snapshots.remove(container.id)
+    except NotFound:
+        log.debug("the snapshot of container %s is gone already", container.id[:12])
+    context.volumes.release(container.id)
+    if volumes:
+        for mount in container.record.mounts:
+            if mount.type == "volume" and mount.anonymous and not context.volumes.users(mount.name):
+                context.volumes.remove(mount.name, force=True)
+    shutil.rmtree(shm_folder(context, container.id), ignore_errors=True)
+    context.store.remove(container.id)
+
+
+async def prune(context: Context, filters: Filters) -> tuple[list[str], int]:
+    """Remove every ended container that passes the filters: (ids, bytes reclaimed).
+
+    Raises:
+        InvalidArgument: an unknown filter.
+    """
+    removed: list[str] = []
+    reclaimed = 0
+    for container in prunable(context, filters):
+        try:
+            size = await asyncio.to_thread(context.snapshots.usage, container.id)
+            await remove(context, container.id)
+        except EngineError as error:
+            log.warning("container %s was not pruned: %s", container.id[:12], error)
+            continue
+        removed.append(container.id)
+        reclaimed += size
+    context.events.publish("container", "prune", "", {"reclaimed": str(reclaimed)})
+    return removed, reclaimed

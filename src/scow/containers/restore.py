@@ -1,0 +1,121 @@
+"""After the daemon was away: what is on disk meets what still runs.
+
+Containers that run go on; exits that happened meanwhile are recorded once; what was half made or half removed is
+cleaned up; restart policies are applied.
+"""
+
+import asyncio
+import logging
+import re
+import time
+
+from scow.containers import exits, remove, restart, start
+from scow.containers.container import Container, Record
+from scow.containers.context import Context
+from scow.containers.state import State
+from scow.errors import EngineError
+from scow.snapshots.snapshotter import ACTIVE
+from scow.tasks.task import ExitStatus, Task
+
+log = logging.getLogger("scow.containers")
+
+#: Exit code of a container that was lost with the machine (Docker's).
+LOST = 255
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+async def restore(context: Context) -> None:
+    """Load every container and bring it up to date. Before any request is served."""
+    records = await asyncio.to_thread(context.store.load)
+    for record in records:
+        container = Container(record)
+        context.add(container)
+        _acquire_volumes(context, record)
+    await asyncio.to_thread(_sweep_snapshots, context)
+    for container in context.all():
+        try:
+            await _restore(context, container)
+        except EngineError as error:
+            log.error("container %s could not be restored: %s", container.id[:12], error)
+
+
+def _acquire_volumes(context: Context, record: Record) -> None:
+    for mount in record.mounts:
+        if mount.type == "volume":
+            try:
+                context.volumes.acquire(mount.name, record.id)
+            except EngineError as error:
+                log.error("container %s has lost a volume: %s", record.id[:12], error)
+
+
+def _sweep_snapshots(context: Context) -> None:
+    """Remove the snapshots of containers that were being created when the daemon died. Blocking."""
+    for info in list(context.snapshots.walk()):
+        if info.kind == ACTIVE and _ID.fullmatch(info.name) and info.name not in context.containers:
+            log.info("removing the snapshot of %s, which was never finished", info.name[:12])
+            context.snapshots.remove(info.name)
+
+
+async def _restore(context: Context, container: Container) -> None:
+    record = container.record
+    task = context.tasks.get(container.id)
+    if record.state is State.REMOVING:
+        context.background.start(remove.finish(context, container), f"remove {container.id[:12]}")
+        return
+    if task is not None and not task.ended.done():
+        await _adopt(context, container, task)
+        return
+    if task is not None:
+        status = await task.wait()
+        if record.state in (State.RUNNING, State.PAUSED) or record.started < task.started_at:
+            await exits.ended(context, container, status, at_boot=True)
+        await exits.clean_up(context, container)
+        await task.delete()
+    elif record.state in (State.RUNNING, State.PAUSED):
+        await exits.ended(context, container, ExitStatus(LOST, time.time_ns()), at_boot=True)
+        await exits.clean_up(context, container)
+    _what_next(context, container)
+
+
+async def _adopt(context: Context, container: Container, task: Task) -> None:
+    """The container runs: be its supervisor again."""
+    record = container.record
+    container.task = task
+    record.pid = task.pid
+    record.started = task.started_at
+    await context.moved(container, State.PAUSED if task.paused else State.RUNNING)
+    if not record.host.network_mode.startswith(("container:", "host")):
+        try:
+            sandbox = await context.networks.adopt(container.id, task.pid)
+            sandbox.close()
+        except EngineError as error:
+            log.error("the network of container %s could not be taken up: %s", container.id[:12], error)
+    start.follow(context, container, task)
+
+
+def _what_next(context: Context, container: Container) -> None:
+    """A container that does not run: remove it, or start it if its policy says so."""
+    record = container.record
+    if record.host.auto_remove and record.started:
+        context.background.start(remove.automatically(context, container), f"remove {container.id[:12]}")
+        return
+    waits = record.state is State.RESTARTING
+    if waits or (record.started and record.state is State.EXITED and _wanted(record)):
+        record.state = State.RESTARTING
+        context.background.start(_again(context, container), f"restart {container.id[:12]}")
+
+
+def _wanted(record: Record) -> bool:
+    return restart.wanted_at_boot(
+        record.host.restart_policy,
+        exit_code=record.exit_code,
+        restarts=record.restart_count,
+        stopped_by_user=record.stopped_by_user,
+    )
+
+
+async def _again(context: Context, container: Container) -> None:
+    try:
+        await start.again(context, container)
+    except EngineError as error:
+        log.warning("container %s could not be restarted: %s", container.id[:12], error)
