@@ -7,6 +7,7 @@ never ends ours.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -159,7 +160,8 @@ class Stream(asyncio.Protocol):
     def write_eof(self) -> None:
         """Tell the peer that nothing more comes from here; reading goes on."""
         if self._transport is not None and not self._transport.is_closing() and self._transport.can_write_eof():
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the peer is gone; connection_lost tells
+                self._transport.write_eof()
 
     def close(self) -> None:
         """Close both directions once what was written has been sent."""

@@ -261,8 +261,9 @@ class TlsLayer(asyncio.Protocol, asyncio.Transport):
         with contextlib.suppress(ssl.SSLError):  # "want read": ours is written, the peer's has not come yet
             self._tls.unwrap()
         self._flush()
-        if self._outer is not None and self._outer.can_write_eof():
-            self._outer.write_eof()
+        if self._outer is not None and self._outer.can_write_eof() and not self._outer.is_closing():
+            with contextlib.suppress(OSError):  # the peer is gone; connection_lost tells
+                self._outer.write_eof()
 
     def close(self) -> None:
         """Send close_notify and close once everything is sent."""
