@@ -107,6 +107,11 @@ class Bus:
         self._lock = threading.Lock()
         self._last = 0
 
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return len(self._listeners)
+
     def publish(
         self,
         kind: str,

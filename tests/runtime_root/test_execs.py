@@ -80,9 +80,7 @@ def test_an_exec_may_be_somebody_else_and_privileged(world, read_outputs):
             ({"uid": 0, "gid": 0}, frozenset({"CAP_CHOWN", "CAP_SYS_ADMIN"}), "0000000000200001"),
         ):
             attachment = Attachment.open()
-            process = world.spec("x", "grep", "CapEff", "/proc/self/status", user=user, capabilities=capabilities)[
-                "process"
-            ]
+            spec = world.spec("x", "grep", "CapEff", "/proc/self/status", user=user, capabilities=capabilities)
             await task.exec(f"u{user['uid']}", spec["process"], attachment=attachment)
             assert await read_outputs(attachment) == (f"CapEff:\t{expected}\n", "")
         await task.kill(9)

@@ -158,10 +158,9 @@ def test_a_shim_that_died_while_no_daemon_ran_is_settled_at_the_next_start(world
 
 
 def test_a_launch_that_was_cut_off_leaves_nothing(world):
-    (world.exec_root / "tasks" / "half").mkdir(parents=True)
-    (world.exec_root / "tasks" / "half" / protocol.SPEC_NAME).write_text(
-        '{"linux": {"cgroupsPath": "/scow-test/half"}}'
-    )
+    half = world.exec_root / "tasks" / "half"
+    half.mkdir(parents=True)
+    (half / protocol.SPEC_NAME).write_text('{"linux": {"cgroupsPath": "/scow-test/half"}}')
     (world.exec_root / "tasks" / "stray").write_text("what is this?")
 
     async def scenario(tasks: Tasks) -> None:

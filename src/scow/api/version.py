@@ -12,7 +12,7 @@ def text(version: tuple[int, int]) -> str:
 
 
 def parse(value: str) -> tuple[int, int]:
-    """"1.43" → (1, 43).
+    """ "1.43" → (1, 43).
 
     Raises:
         InvalidArgument: not two numbers, or a version this daemon does not speak.

@@ -31,8 +31,9 @@ class Fields(dict[str, "Any"]):
             name = GO_NAMES[name]
         elif name in JSON_NAMES:
             raise absent(name)
-        if name in self:
-            return self[name]
+        for spelled in (name, name[:1].lower() + name[1:]):
+            if spelled in self:
+                return self[spelled]
         if name in ABSENT_WHEN_EMPTY:
             return None
         raise absent(name)

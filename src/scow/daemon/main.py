@@ -9,8 +9,9 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from scow import __version__
 from scow.api import version
@@ -50,19 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     set_up_logging(config)
     try:
-        return _loop_factory()(serve(config))
+        return asyncio.run(serve(config))
     except EngineError as error:
         log.error("%s", error)
         print(f"scowd: {error}", file=sys.stderr)
         return 1
-
-
-def _loop_factory() -> "asyncio._LoopRunner":  # type: ignore[name-defined]
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run
-    return uvloop.run
 
 
 def set_up_logging(config: Config) -> None:
@@ -106,7 +99,7 @@ def _stop(stopping: asyncio.Event) -> None:
 
 
 @contextlib.contextmanager
-def pidfile(config: Config):  # type: ignore[no-untyped-def]
+def pidfile(config: Config) -> Iterator[None]:
     """The process id in a file, for as long as the block runs."""
     atomic_write(config.pidfile, f"{os.getpid()}\n".encode(), mode=0o644, durable=False)
     try:
@@ -127,8 +120,6 @@ def announce(config: Config, sockets: Sequence[Listener]) -> None:
 
 def notify_systemd(state: str) -> None:
     """sd_notify(3): one datagram to NOTIFY_SOCKET, where there is one."""
-    import socket
-
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

@@ -4,19 +4,24 @@ import asyncio
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from scow.api.filters import Filters
+from scow.containers.listing import Selection
+
 if TYPE_CHECKING:
     from scow.daemon.engine import Engine
 
 
-async def disk_usage(engine: "Engine", kinds: Collection[str], *, verbose: bool, legacy: bool) -> dict[str, Any]:
+async def disk_usage(engine: "Engine", kinds: Collection[str], *, verbose: bool, version: tuple[int, int]) -> dict[str, Any]:
     """The API's SystemDataUsageResponse.
 
     Args:
         kinds: of "container", "image", "volume", "build-cache": what to look at.
         verbose: list every object as well.
-        legacy: the flat fields that API versions before 1.53 carry.
+        version: of the API; before 1.53 it has flat fields instead.
     """
     found: dict[str, Any] = {}
+    items: list[dict[str, Any]]
+    legacy = version < (1, 53)
     if "image" in kinds:
         items = await asyncio.to_thread(engine.images.summaries, users=engine.containers.users(), shared_size=True)
         total = await asyncio.to_thread(engine.images.layers_size)
@@ -26,7 +31,7 @@ async def disk_usage(engine: "Engine", kinds: Collection[str], *, verbose: bool,
         if legacy:
             found |= {"LayersSize": total, "Images": items}
     if "container" in kinds:
-        items = await engine.containers.list(all=True, size=True)
+        items = await engine.containers.list(Selection(everything=True, limit=0, filters=Filters()), version, sizes=True)
         running = [item for item in items if item["State"] in ("running", "paused", "restarting")]
         total = sum(item.get("SizeRw", 0) for item in items)
         active = sum(item.get("SizeRw", 0) for item in running)
@@ -44,7 +49,7 @@ async def disk_usage(engine: "Engine", kinds: Collection[str], *, verbose: bool,
     if "build-cache" in kinds:
         items = await engine.builder.disk_usage()
         busy = [item for item in items if item["InUse"]]
-        total = sum(int(item["Size"]) for item in items if not item["Shared"])
+        total = sum(item["Size"] for item in items if not item["Shared"])
         reclaimable = sum(item["Size"] for item in items if not item["InUse"] and not item["Shared"])
         found["BuildCacheUsage"] = _usage(items, len(busy), total, reclaimable, verbose)
         if legacy:

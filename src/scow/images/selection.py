@@ -6,6 +6,7 @@ component: a symlink on the way (``/lib`` → ``usr/lib``) is taken as it is and
 same in the image.
 """
 
+import contextlib
 import os
 import shutil
 import stat
@@ -227,7 +228,9 @@ class Selection:
             elif stat.S_ISREG(os.stat(path).st_mode) and (
                 name.endswith(".so") or ".so." in name or os.access(path, os.X_OK)
             ):
-                self._needs(found)
+                # What merely lies in a folder may lack something here, and does on the host too.
+                with contextlib.suppress(NotFound):
+                    self._needs(found)
 
     def _add(self, path: str) -> str:
         """Add `path` and the folders and symlinks it leads through; where it ends, free of symlinks.

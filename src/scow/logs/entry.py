@@ -102,5 +102,6 @@ class Stitcher:
     def flush(self) -> list[Block]:
         """The unfinished lines: nothing more will come."""
         found = [Block(self._when[stream], stream, self._pending[stream]) for stream in (1, 2) if self._pending[stream]]
+        found.sort(key=lambda block: block.time_ns)
         self._pending = [b"", b"", b""]
         return found

@@ -23,12 +23,12 @@ _LEVEL = 1
 
 
 @contextlib.contextmanager
-def folder_lock(path: str, exclusive: bool) -> Iterator[None]:
-    """Hold the lock on the set of files the log at `path` consists of."""
+def folder_lock(path: str, exclusive: bool) -> Iterator[int]:
+    """Hold the lock on the set of files the log at `path` consists of; gives the folder's descriptor."""
     folder_fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(folder_fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
-        yield
+        yield folder_fd
     finally:
         os.close(folder_fd)
 
@@ -98,7 +98,7 @@ class Rotation:
                 os.closerange(1, 1 << 20)
                 with contextlib.suppress(OSError):
                     os.nice(10)
-                compress_old(self._path, self._limits.max_file)
+                compress_old(self._path, self._limits.max_file, 0)
             finally:
                 os._exit(0)
         os.close(writing)
@@ -111,12 +111,17 @@ class Rotation:
             self._compressing = -1
 
 
-def compress_old(path: str, max_file: int) -> None:
-    """Compress every older file of the log at `path` that is not compressed, oldest first."""
+def compress_old(path: str, max_file: int, token_fd: int) -> None:
+    """Compress every older file of the log at `path` that is not compressed, oldest first.
+
+    `token_fd` is closed at the moment there is none left, under the lock: a rotation comes either before, and its file
+    is seen, or after, and finds nobody at work.
+    """
     while True:
         with folder_lock(path, exclusive=False):
             number = next((n for n in range(max_file - 1, 0, -1) if os.path.exists(f"{path}.{n}")), 0)
             if not number:
+                os.close(token_fd)
                 return
             source_fd = os.open(f"{path}.{number}", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -152,7 +157,7 @@ def _packed(source_fd: int, folder: str) -> int:
 
 def _replace(path: str, max_file: int, inode: int, packed_fd: int) -> None:
     """Put the compressed file in the place of the plain one, wherever rotations have moved it; it may be gone."""
-    with folder_lock(path, exclusive=True):
+    with folder_lock(path, exclusive=True) as folder_fd:
         for number in range(1, max_file):
             name = f"{path}.{number}"
             try:
@@ -161,7 +166,8 @@ def _replace(path: str, max_file: int, inode: int, packed_fd: int) -> None:
             except FileNotFoundError:
                 continue
             with contextlib.suppress(FileExistsError):  # made by another child, which died before it could unlink
-                os.link(f"/proc/self/fd/{packed_fd}", name + ".gz", follow_symlinks=True)
+                # A folder's descriptor, needless beside an absolute path, makes Python follow the link (linkat).
+                os.link(f"/proc/self/fd/{packed_fd}", name + ".gz", src_dir_fd=folder_fd, follow_symlinks=True)
             os.unlink(name)
             return
 

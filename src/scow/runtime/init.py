@@ -138,7 +138,7 @@ def enter(setup: Setup, channel: Channel, progress: process.Progress) -> None:
     pivot(root, shared)
     progress.stage = "stdio"
     process.take_stdio(stdio, int((program.get("user") or {}).get("uid", 0)))
-    _wait_at_gate(setup, channel)
+    _wait_at_gate(setup, channel, progress)
     hooks.run(hooks.wanted(spec, "startContainer"), setup.state)
     process.become(program, setup.filter_program, setup.permitted, channel, progress)
     if (spec.get("annotations") or {}).get(INIT_ANNOTATION) == "true":
@@ -250,10 +250,12 @@ def _hooks(setup: Setup, channel: Channel) -> None:
     hooks.run(hooks.wanted(setup.spec, "createContainer"), setup.state)
 
 
-def _wait_at_gate(setup: Setup, channel: Channel) -> None:
+def _wait_at_gate(setup: Setup, channel: Channel, progress: process.Progress) -> None:
     """Stand by until ``start`` opens the other end of the gate (the OCI command line creates and starts apart)."""
     if setup.gate_fd is None:
         return
+    progress.stage = "exec"
+    process.require_program(setup.spec["process"])
     channel.send({"at": "ready"})
     poller = select.poll()
     poller.register(setup.gate_fd, select.POLLIN)

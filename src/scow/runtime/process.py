@@ -182,6 +182,24 @@ def execute(process: dict[str, Any], channel: Channel, progress: Progress) -> No
     raise OSError(number, os.strerror(number), name)
 
 
+def require_program(process: dict[str, Any]) -> None:
+    """Refuse a process whose program is not there, without running it: ``create`` must say so, not ``start``.
+
+    Raises:
+        OSError: ENOENT or EACCES.
+    """
+    name = process["args"][0]
+    paths = [name]
+    if "/" not in name:
+        path = next((entry[5:] for entry in process.get("env") or [] if entry.startswith("PATH=")), DEFAULT_PATH)
+        paths = [f"{folder or '.'}/{name}" for folder in path.split(":")]
+    found = [path for path in paths if os.path.isfile(path)]
+    if not found:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    if not any(os.stat(path).st_mode & 0o111 for path in found):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+
 def _execve(path: str, args: list[str], environment: dict[str, str]) -> None:
     try:
         os.execve(path, args, environment)

@@ -62,6 +62,8 @@ _ATTRIBUTES: dict[str, tuple[int, int]] = {
 _PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
 _IGNORED = frozenset({"defaults", "bind", "rbind", "async", "nomand", "loud"})
 _DEV = "/dev"
+#: Every option with a meaning of its own; others go to the file system.
+OPTIONS = frozenset({*_ATTRIBUTES, *_PROPAGATION, *_IGNORED} | {f"r{name}" for name in (*_ATTRIBUTES, *_PROPAGATION)})
 
 #: Nodes every container has (runtime-spec config-linux.md "Default Devices").
 DEFAULT_DEVICES: tuple[tuple[str, int, int], ...] = (

@@ -386,7 +386,7 @@ class _Applier:
             return fd
         try:
             fd = openat2(self._root_fd, path, _DIRECTORY_FLAGS, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a whiteout is no folder either
             if not make:
                 raise
             fd = self._make_parent(path)

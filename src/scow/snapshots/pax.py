@@ -128,7 +128,7 @@ def libarchive_xattr(keyword: str, value: bytes) -> tuple[str, bytes]:
     """Name and value of a ``LIBARCHIVE.xattr.`` record: the name is URL-encoded, the value base64."""
     name = decode(unquote_to_bytes(keyword[len(LIBARCHIVE_XATTR) :]))
     try:
-        return name, base64.b64decode(value + b"=" * (-len(value) % 4))
+        return name, base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
     except binascii.Error:
         raise InvalidArgument(f"archive has an attribute {name[:80]!r} that is not base64") from None
 

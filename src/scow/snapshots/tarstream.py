@@ -445,10 +445,9 @@ class TarReader:
 def _number(field: bytes, what: str) -> int:
     """A header number: octal digits, or base 256 when the first bit is set."""
     try:
-        return int(field.rstrip(b"\0 "), 8)
+        value = int(field.rstrip(b"\0 "), 8)
     except ValueError:
-        pass
-    value = _signed(field)
+        value = _signed(field)
     if value < 0:
         raise InvalidArgument(f"archive has a negative {what}")
     return value

@@ -6,7 +6,7 @@ from scow.cli.commands.pull import platform_json, split_tag
 from scow.cli.each import each
 from scow.cli.exits import sentence
 from scow.cli.flags import Command, Flag, Options
-from scow.client.client import QueryValue, path
+from scow.client.client import path
 from scow.client.http import ApiError
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scow.cli.session import Session
+    from scow.client.client import QueryValue
 
 REMOVE = Command(
     "[OPTIONS] IMAGE [IMAGE...]",

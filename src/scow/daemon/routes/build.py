@@ -34,6 +34,10 @@ routes = Routes()
 #: Largest X-Registry-Config (base64).
 MAX_AUTH = 1 << 20
 
+_ARCHITECTURES = frozenset({
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64",
+    "s390x", "wasm",
+})  # fmt: skip
 _NANOSECONDS = 1_000_000_000
 _ULIMITS = frozenset({
     "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
@@ -109,9 +113,7 @@ def build_options(query: Query, registry_config: str = "") -> BuildOptions:
     Raises:
         InvalidArgument: one of them is malformed; the text names it.
     """
-    platform = query.text("platform")
-    if platform:
-        platform = str(Platform.parse(platform))
+    platform = _platform(query.text("platform"))
     isolation = query.text("isolation")
     if isolation not in ("", "default"):
         raise InvalidArgument(f"unsupported isolation {isolation!r}: only default exists on Linux")
@@ -133,6 +135,16 @@ def build_options(query: Query, registry_config: str = "") -> BuildOptions:
         limits=_limits(query),
         auths=registry_auths(registry_config),
     )
+
+
+def _platform(text: str) -> str:
+    """The normalised platform; a lone word must be a system or a processor that exists."""
+    if not text:
+        return ""
+    found = Platform.parse(text)
+    if "/" not in text and text.lower() != found.os and found.architecture not in _ARCHITECTURES:
+        raise InvalidArgument(f'invalid platform "{text}": unknown operating system or architecture')
+    return str(found)
 
 
 def _remote(text: str) -> str:

@@ -79,7 +79,7 @@ async def system_data_usage(engine: "Engine", request: "Request") -> Response:
     if unknown:
         raise InvalidArgument(f"unknown object type: {unknown[0]}: use {', '.join(sorted(DISK_USAGE_KINDS))}")
     verbose = request.query.boolean("verbose") or request.version < (1, 52)
-    return json_response(await disk_usage(engine, kinds, verbose=verbose, legacy=request.version < (1, 53)))
+    return json_response(await disk_usage(engine, kinds, verbose=verbose, version=request.version))
 
 
 def info(engine: "Engine") -> dict[str, Any]:
@@ -109,7 +109,7 @@ def info(engine: "Engine") -> dict[str, Any]:
         "NGoroutines": len(os.listdir("/proc/self/task")),
         "SystemTime": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "LoggingDriver": config.text("log-driver"),
-        "NEventsListener": engine.events.listeners(),
+        "NEventsListener": engine.events.listeners,
         "IndexServerAddress": engine.registry.index_server(),
         "RegistryConfig": engine.registry.service_config(),
         "GenericResources": None,
