@@ -6,6 +6,7 @@ links lead out of it, also while somebody renames things in it.
 
 import errno
 import os
+import socket
 import stat
 import struct
 
@@ -25,6 +26,7 @@ LAST_FD = 0xFFFFFFFF
 #: As many symlinks as the kernel follows in one path (MAXSYMLINKS).
 MAX_SYMLINKS = 40
 
+_INT = struct.Struct("=i")
 _AGAIN = 128  # openat2 gives EAGAIN while a rename races with "..": try that often
 
 
@@ -136,6 +138,28 @@ def close_all_but(keep: set[int]) -> None:
             close_range(first, fd - 1)
         first = max(first, fd + 1)
     close_range(first)
+
+
+def receive_with_fds(end: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """One packet of at most `size` bytes and the descriptors that came with it, close-on-exec from the first moment.
+
+    (``socket.recv_fds`` of Python 3.11 drops its flags: what it receives would be inherited by every program started.)
+
+    Raises:
+        OSError: as of recvmsg(2); EMSGSIZE if more than `most` descriptors or `size` bytes came.
+    """
+    space = socket.CMSG_SPACE(most * _INT.size)
+    data, ancillary, flags, _peer = end.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            whole = len(content) - len(content) % _INT.size
+            fds += [fd for (fd,) in _INT.iter_unpack(content[:whole])]
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        for fd in fds:
+            os.close(fd)
+        raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+    return data, fds
 
 
 def file_system(fd: int) -> int:

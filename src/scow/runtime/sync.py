@@ -22,6 +22,7 @@ import os
 import socket
 
 from scow.errors import System
+from scow.linux.fds import receive_with_fds
 from scow.runtime import documents
 
 TYPE_CHECKING = False
@@ -80,7 +81,7 @@ class Channel:
     def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """The next message and the descriptors that came with it; None when the other end is closed."""
         try:
-            data, fds, _flags, _peer = socket.recv_fds(self.socket, _PACKET, _MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+            data, fds = receive_with_fds(self.socket, _PACKET, _MAX_FDS)
         except ConnectionResetError:
             return None, []
         return (documents.parse(data) if data else None), fds

@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import socket
 
+from scow.linux.fds import receive_with_fds
 from scow.runtime import documents
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ def receive(end: socket.socket) -> tuple[Message | None, list[int]]:
         BlockingIOError: nothing has arrived on a non-blocking socket.
     """
     try:
-        data, fds, _flags, _peer = socket.recv_fds(end, MAX_PACKET, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        data, fds = receive_with_fds(end, MAX_PACKET, MAX_FDS)
     except ConnectionResetError:
         return None, []
     return (documents.parse(data) if data else None), fds
