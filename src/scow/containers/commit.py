@@ -12,6 +12,8 @@ from scow.api.units import rfc3339
 from scow.containers import changes, inspect
 from scow.containers.container import Container
 from scow.containers.context import Context
+from scow.containers.paths import split
+from scow.containers.spec import ETC_FILES
 from scow.containers.state import COMMIT, State, require
 from scow.errors import EngineError
 from scow.images.image import Image
@@ -19,6 +21,7 @@ from scow.oci.config import History, ImageConfig
 from scow.oci.platform import host_platform
 from scow.oci.reference import Reference
 from scow.snapshots import diff
+from scow.snapshots.diff import Change
 
 #: What belongs to one container only and is no part of an image.
 NOT_OF_IMAGES = (
@@ -31,6 +34,9 @@ NOT_OF_IMAGES = (
     "OpenStdin",
     "StdinOnce",
 )
+
+#: Files and folders that are made for the engine's own mounts where the image has none.
+MOUNT_POINTS = frozenset({*ETC_FILES, "/dev", "/proc", "/sys", "/etc", "/dev/console"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +127,14 @@ def differences(context: Context, ref: str) -> list[dict[str, Any]]:
         NoSuchContainer.
     """
     container = context.get(ref)
-    return [{"Path": change.path, "Kind": change.kind} for change in diff.changes(context.snapshots, container.id)]
+    return [{"Path": change.path, "Kind": change.kind} for change in own(diff.changes(context.snapshots, container.id))]
+
+
+def own(found: Sequence[Change]) -> list[Change]:
+    """The changes without the mount points the engine made for its own mounts, and folders changed only by those."""
+    kept = [change for change in found if not (change.kind == diff.ADDED and change.path in MOUNT_POINTS)]
+    if len(kept) == len(found):
+        return kept
+    parents = {split(path)[0] for path in MOUNT_POINTS}
+    busy = {split(change.path)[0] for change in kept}
+    return [c for c in kept if c.kind != diff.MODIFIED or c.path not in parents or c.path in busy]

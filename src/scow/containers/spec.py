@@ -164,9 +164,7 @@ def _mounts(record: Record, facts: Facts, own: list[dict[str, Any]], *, writable
         place = mount["destination"]
         if place in taken or (place == "/dev/shm" and host.ipc_mode == "none"):
             continue
-        if place == "/dev/mqueue" and facts.ipc is None:
-            mount = _bind("/dev/mqueue", place)
-        elif place == "/dev/shm" and (facts.shm or facts.ipc is None):
+        if place == "/dev/shm" and (facts.shm or facts.ipc is None):
             mount = _bind(facts.shm or "/dev/shm", place)
         elif place == "/sys/fs/cgroup" and writable_cgroups:
             mount = {**mount, "options": [option for option in mount["options"] if option != "ro"]}

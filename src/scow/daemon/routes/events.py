@@ -36,7 +36,7 @@ async def system_events(engine: Engine, request: Request) -> Response:
 
 
 def _time(text: str, now: int) -> int | None:
-    return parse_time(text, now) if text and text != "0" else None
+    return parse_time(text, now) if text else None
 
 
 def _kind(accept: str) -> str:
