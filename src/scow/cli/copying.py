@@ -14,6 +14,7 @@ from scow.fileio import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
     from scow.cli.session import Session
@@ -24,22 +25,22 @@ GO_SYMLINK = 1 << 27
 MOST_LINKS = 20
 
 
-def out_of(session: Session, container: str, source: str, target: str, *, follow: bool, owners: bool) -> None:
-    """Copy `source` of a container to `target` here ("-" for an archive on stdout)."""
+def out_of(session: Session, container: str, source: str, target: str, *, follow: bool, owners: bool) -> int:
+    """Copy `source` of a container to `target` here ("-" for an archive on stdout); bytes of file content."""
     if follow:
         source = _followed(session, container, source)
     response = session.client.request("GET", path("containers", container, "archive"), {"path": source})
     if target == "-":
         for data in response:
             write_all(1, data)
-        return
+        return 0
     found = _decoded(response.headers.get("x-docker-container-path-stat", ""))
     parent, name = _place_here(
         source, bool(int(found.get("mode") or 0) & GO_DIRECTORY), target, str(found.get("name") or "")
     )
     from scow.cli.unpacking import unpack
 
-    unpack(response, parent, name, owners)
+    return unpack(response, parent, name, owners)
 
 
 def _place_here(source: str, folder: bool, target: str, name: str) -> tuple[str, str]:
@@ -64,8 +65,8 @@ def _place_here(source: str, folder: bool, target: str, name: str) -> tuple[str,
     return parent, os.path.basename(bare)
 
 
-def into(session: Session, source: str, container: str, target: str, *, follow: bool, owners: bool) -> None:
-    """Copy `source` here ("-" for an archive on stdin) to `target` in a container."""
+def into(session: Session, source: str, container: str, target: str, *, follow: bool, owners: bool) -> int:
+    """Copy `source` here ("-" for an archive on stdin) to `target` in a container; bytes sent."""
     target = _followed(session, container, target)
     found = _stat(session, container, target)
     folder_there = bool(found and int(found.get("mode") or 0) & GO_DIRECTORY)
@@ -73,8 +74,7 @@ def into(session: Session, source: str, container: str, target: str, *, follow: 
     if source == "-":
         if not folder_there:
             raise Exit(FAILED, f'destination "{container}:{target}" must be a directory')
-        _put(session, container, {"path": target, **query}, read_source("-"))
-        return
+        return _put(session, container, {"path": target, **query}, read_source("-"))
     from scow.cli.packing import stream, tree
 
     place = os.path.realpath(source) if follow else source.rstrip("/") or "/"
@@ -86,7 +86,7 @@ def into(session: Session, source: str, container: str, target: str, *, follow: 
         place = os.path.realpath(place)
     folder = os.path.isdir(place) and not os.path.islink(place)
     parent, name = _place_there(source, folder, target, folder_there, bool(found))
-    _put(session, container, {"path": parent, **query}, stream(tree(place, name)))
+    return _put(session, container, {"path": parent, **query}, stream(tree(place, name)))
 
 
 def _place_there(source: str, folder: bool, target: str, folder_there: bool, there: bool) -> tuple[str, str]:
@@ -102,9 +102,20 @@ def _place_there(source: str, folder: bool, target: str, folder_there: bool, the
     return os.path.dirname(bare) or "/", os.path.basename(bare)
 
 
-def _put(session: Session, container: str, query: dict[str, Any], body: Any) -> None:
+def _put(session: Session, container: str, query: dict[str, Any], body: Iterable[bytes]) -> int:
+    sent = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal sent
+        for chunk in body:
+            sent += len(chunk)
+            yield chunk
+
     headers = {"Content-Type": "application/x-tar"}
-    session.client.request("PUT", path("containers", container, "archive"), query, body=body, headers=headers).body()
+    session.client.request(
+        "PUT", path("containers", container, "archive"), query, body=counted(), headers=headers
+    ).body()
+    return sent
 
 
 def _stat(session: Session, container: str, place: str) -> dict[str, Any] | None:

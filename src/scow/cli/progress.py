@@ -24,7 +24,11 @@ NARROW = 110
 
 
 class StreamError(EngineError):
-    """The daemon reported a failure in the middle of a stream."""
+    """The daemon reported a failure in the middle of a stream; `code` is a command's exit code, 0 for none."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def show(
@@ -54,7 +58,7 @@ def check(message: Message) -> None:
     detail = message.get("errorDetail") or {}
     failure = detail.get("message") or message.get("error")
     if failure:
-        raise StreamError(str(failure))
+        raise StreamError(str(failure), int(detail.get("code") or 0))
 
 
 class Screen:

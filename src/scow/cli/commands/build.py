@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
-from scow.cli import human, run_values
+from scow.api import units
+from scow.cli import run_values
 from scow.cli.build_context import Context, chosen
+from scow.cli.exits import FAILED, Exit
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.options import CONTENT_TRUST, PLATFORM
-from scow.cli.progress import check, show
+from scow.cli.progress import StreamError, check, show
 from scow.client import jsontext
 from scow.client.credentials import encode
 from scow.client.endpoint import default_platform
@@ -114,7 +116,10 @@ def build(session: Session, options: Options, arguments: list[str]) -> int:
         headers["X-Registry-Config"] = encode(auths)  # type: ignore[arg-type]  # an object of objects
     messages = session.client.messages("POST", "/build", query, body=body, headers=headers)
     session.console.flush()
-    identifier = _quiet(session, messages) if quiet else _shown(messages, progress)
+    try:
+        identifier = _quiet(session, messages) if quiet else _shown(messages, progress)
+    except StreamError as error:
+        raise Exit(error.code or FAILED, str(error)) from None
     if iidfile:
         _write(iidfile, identifier)
     return 0
@@ -173,7 +178,7 @@ def _sent(session: Session, chunks: Iterator[bytes], compress: bool, quiet: bool
     if squeeze:
         yield squeeze.flush()
     if not quiet:
-        session.console.line(f"Sending build context to Scow daemon  {human.size(total)}")
+        session.console.line(f"Sending build context to Scow daemon  {units.human_size(total)}")
         session.console.flush()
 
 

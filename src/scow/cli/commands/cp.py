@@ -1,6 +1,7 @@
 """scow cp: files between a container and here."""
 
-from scow.cli import copying
+from scow.cli import copying, human
+from scow.cli.console import is_terminal
 from scow.cli.exits import FAILED, Exit
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.session import Session
@@ -17,7 +18,12 @@ COPY = Command(
     flags=(
         Flag("archive", "bool", "Archive mode (copy all uid/gid information)", short="a"),
         Flag("follow-link", "bool", "Always follow symbol link in SRC_PATH", short="L"),
-        Flag("quiet", "bool", "Suppress progress output during copy. No progress is shown at all", short="q"),
+        Flag(
+            "quiet",
+            "bool",
+            "Suppress the last line; it is suppressed anyway if no terminal is attached",
+            short="q",
+        ),
     ),
 )
 
@@ -38,18 +44,15 @@ def cp(session: Session, options: Options, arguments: list[str]) -> int:
         raise Exit(FAILED, "copying between containers is not supported")
     if not source_container and not target_container:
         raise Exit(FAILED, "must specify at least one container source")
+    follow, owners = options.on("follow-link"), options.on("archive")
     if source_container:
-        copying.out_of(
-            session, source_container, source, target, follow=options.on("follow-link"), owners=options.on("archive")
-        )
-        if target != "-" and not options.on("quiet"):
-            session.console.error(f"Successfully copied {source_container}:{source} to {target}")
-        return 0
-    copying.into(
-        session, source, target_container, target, follow=options.on("follow-link"), owners=options.on("archive")
-    )
-    if source != "-" and not options.on("quiet"):
-        session.console.error(f"Successfully copied {source} to {target_container}:{target}")
+        size = copying.out_of(session, source_container, source, target, follow=follow, owners=owners)
+        place = target
+    else:
+        size = copying.into(session, source, target_container, target, follow=follow, owners=owners)
+        place = f"{target_container}:{target}"
+    if "-" not in (source, target) and not options.on("quiet") and is_terminal(2):
+        session.console.error(f"Successfully copied {human.size(size)} to {place}")
     return 0
 
 

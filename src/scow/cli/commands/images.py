@@ -94,7 +94,7 @@ def _row(item: dict[str, Any], truncate: bool, repository: str, tag: str, digest
         "Repository": repository,
         "Tag": tag,
         "Digest": digest,
-        "CreatedSince": human.ago(created) if created else "N/A",
+        "CreatedSince": human.ago(created),
         "CreatedAt": human.moment(created),
         "Size": human.size(size),
         "Containers": "N/A" if count is None or count < 0 else str(count),
