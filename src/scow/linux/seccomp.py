@@ -2,7 +2,8 @@
 
 The compiler is pure. Calls are looked up in a tree of number ranges (eight comparisons instead of hundreds), built
 per architecture; a rule with conditions on arguments hangs a chain of comparisons below its number. For one call the
-first rule whose conditions hold decides, then the default. ``struct seccomp_data`` as read by a filter: number at 0,
+first rule whose conditions hold decides, then the default (libseccomp, which has no order, lets a rule without
+conditions swallow those with: of a profile that says both it keeps less than its author wrote). ``struct seccomp_data`` as read by a filter: number at 0,
 architecture at 4, arguments of 64 bits from 16 on, little-endian. Source: seccomp(2), linux/seccomp.h, linux/filter.h.
 """
 
@@ -93,6 +94,10 @@ class Condition:
             GT: left > right,
             GE: left >= right,
         }[self.operator]
+
+    def narrow(self) -> Condition:
+        """The same on the lower half of the argument, all that counts of a register in a 32-bit ABI."""
+        return Condition(self.index, self.operator, self.value, self.mask & LOW_BITS)
 
     def key(self) -> tuple[int, str, int, int]:
         """What makes two conditions the same."""
@@ -222,11 +227,13 @@ def _leaves(rules: Sequence[Rule], architecture: str) -> dict[int, Leaf]:
     chains: dict[int, list[tuple[tuple[Condition, ...], int]]] = {}
     for rule in rules:
         if rule.conditions or chains:
+            # i386 and arm have their registers widened by the kernel; x32 passes whatever the upper halves hold.
+            conditions = tuple(each.narrow() for each in rule.conditions) if architecture == "x32" else rule.conditions
             for name in rule.names:
                 number = table.get(name)
                 if number is not None and number not in leaves:
-                    if rule.conditions:
-                        chains.setdefault(number, []).append((rule.conditions, rule.action))
+                    if conditions:
+                        chains.setdefault(number, []).append((conditions, rule.action))
                     elif number in chains:
                         leaves[number] = (*chains.pop(number), ((), rule.action))
                     else:

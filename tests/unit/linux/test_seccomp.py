@@ -80,7 +80,8 @@ def test_every_call_is_decided_as_the_rules_say(seed):
             named = sorted(set(numbers(architecture).values()))
             for number in chance.sample(named, 150):
                 arguments = [chance.choice(INTERESTING) for _ in range(6)]
-                wanted = expected(rules, DEFAULT, architecture, number, arguments)
+                seen = [each & LOW_BITS for each in arguments] if architecture == "x32" else arguments
+                wanted = expected(rules, DEFAULT, architecture, number, seen)
                 assert filter_.run(AUDIT[architecture], number, arguments) == wanted, (architecture, number, arguments)
 
 
@@ -134,6 +135,17 @@ def test_an_earlier_rule_wins():
     filter_ = Filter(compile_filter(rules, DEFAULT, ["x86_64"]))
     assert filter_.run(AUDIT["x86_64"], 0, [3]) == ALLOW
     assert filter_.run(AUDIT["x86_64"], 0, [4]) == TRAP
+
+
+def test_upper_halves_of_registers_do_not_count_on_x32():
+    rules = [Rule(["socket"], ERRNO | 13, [Condition(0, EQ, 40)]), Rule(["socket"], ALLOW)]
+    filter_ = Filter(compile_filter(rules, DEFAULT, ["x86_64", "x32"]))
+    socket = numbers("x32")["socket"]
+    assert [filter_.run(AUDIT["x32"], socket, [family]) for family in (40, 1 << 32 | 40, 41)] == [
+        ERRNO | 13,
+        ERRNO | 13,
+        ALLOW,
+    ]
 
 
 def test_one_verdict_for_everything():
