@@ -56,7 +56,7 @@ def expect(fact: bool, sentence: str) -> None:
 
 def on(machine: str, *command: str) -> list[str]:
     """`command`, to be run on one of the two machines."""
-    return ["ip", "netns", "exec", machine, *command]
+    return ["nsenter", f"--net=/run/netns/{machine}", "--", *command]
 
 
 class Host:
@@ -66,6 +66,7 @@ class Host:
         self.name, self.work, self.client, self.client_on = name, work, client, client_on
         self.processes: list[subprocess.Popen[bytes]] = []
         work.mkdir()
+        (work / "daemon.json").write_text("{}\n")
 
     def inside(self, *command: str) -> list[str]:
         return on(self.name, *command)

@@ -265,7 +265,7 @@ class Builder:
             prune, self._cache, self._mounts, self._images, self._snapshots, self._content, pruned
         )
 
-    async def disk_usage(self) -> list[dict[str, Any]]:
+    async def disk_usage(self) -> list[dict[str, object]]:
         """The cache as the API's BuildCache objects."""
         return await asyncio.to_thread(disk_usage, self._cache, self._mounts, self._images)
 

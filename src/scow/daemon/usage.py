@@ -47,7 +47,7 @@ async def disk_usage(engine: "Engine", kinds: Collection[str], *, verbose: bool,
         if legacy:
             found["Volumes"] = items
     if "build-cache" in kinds:
-        items = await engine.builder.disk_usage()
+        items = [dict(item) for item in await engine.builder.disk_usage()]
         busy = [item for item in items if item["InUse"]]
         total = sum(item["Size"] for item in items if not item["Shared"])
         reclaimable = sum(item["Size"] for item in items if not item["InUse"] and not item["Shared"])
