@@ -2,9 +2,11 @@
 
 The compiler is pure. Calls are looked up in a tree of number ranges (eight comparisons instead of hundreds), built
 per architecture; a rule with conditions on arguments hangs a chain of comparisons below its number. For one call the
-first rule whose conditions hold decides, then the default (libseccomp, which has no order, lets a rule without
-conditions swallow those with: of a profile that says both it keeps less than its author wrote). ``struct seccomp_data`` as read by a filter: number at 0,
-architecture at 4, arguments of 64 bits from 16 on, little-endian. Source: seccomp(2), linux/seccomp.h, linux/filter.h.
+first rule whose conditions hold decides, then the default. (libseccomp knows no order: there a rule without conditions
+swallows those with, and a profile that says both keeps less than its author wrote.)
+
+``struct seccomp_data`` as a filter reads it: number at 0, architecture at 4, arguments of 64 bits from 16 on,
+little-endian. Source: seccomp(2), linux/seccomp.h, linux/filter.h.
 """
 
 from __future__ import annotations
