@@ -21,7 +21,7 @@ from scow.api.containers import (
     RestartPolicy,
     words,
 )
-from scow.containers import logs, mounts, names, validate
+from scow.containers import logs, mounts, names, networking, validate
 from scow.containers.container import SHORT_ID, Container, Mount, Record
 from scow.containers.context import ContainersConfig, Context
 from scow.containers.merge import merge
@@ -68,6 +68,7 @@ async def create(context: Context, name: str, body: CreateBody, platform: str = 
     host.network_mode = _network_name(context, host.network_mode, config)
     record = _record(context, name, body, config, host, image)
     record.mounts = plan.mounts
+    networking.require_networks(context, record)
     context.reserve(record.name, record.id)
     try:
         container = await _make(context, record, plan, image)
