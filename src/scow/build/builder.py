@@ -51,7 +51,6 @@ class Build:
 
     id: str
     folder: Path
-    context_folder: Path
     context: Context
     dockerfile: Dockerfile
     options: BuildOptions
@@ -145,8 +144,7 @@ class Builder:
         folder = self._temporary / build_id
         folder.mkdir(mode=0o700)
         try:
-            where = context if isinstance(context, Path) else await self._unpacked(context, folder, options)
-            opened = await asyncio.to_thread(Context, where, options.dockerfile)
+            opened = await self._opened(context, folder, options)
             try:
                 dockerfile = read(opened.dockerfile)
             except BaseException:
@@ -155,23 +153,27 @@ class Builder:
         except BaseException:
             await _removed(folder)
             raise
-        return Build(build_id, folder, where, opened, dockerfile, options, names)
+        return Build(build_id, folder, opened, dockerfile, options, names)
 
-    async def _unpacked(self, chunks: AsyncIterator[bytes], folder: Path, options: BuildOptions) -> Path:
+    async def _opened(self, context: AsyncIterator[bytes] | Path, folder: Path, options: BuildOptions) -> Context:
+        """The context, wherever it comes from."""
+        if isinstance(context, Path):
+            return await asyncio.to_thread(Context.at, context, options.dockerfile)
         where = folder / "context"
         where.mkdir(mode=0o755)
         if not options.remote:
-            await contexts.unpack(chunks, where)
-            return where
-        async for _ in chunks:
+            root_fd, used = await contexts.receive(context, where)
+            return await asyncio.to_thread(Context, root_fd, used, options.dockerfile)
+        async for _ in context:
             pass  # the client may send an empty body along with the URL
         if source.is_git(options.remote):
-            return await source.clone(options.remote, where, keep_git_dir=True)
-        fetched = folder / "remote"
-        fetched.mkdir(mode=0o700)
-        download = await source.download(options.remote, fetched)
-        await asyncio.to_thread(contexts.unpack_file, download.path, where, options.dockerfile)
-        return where
+            where = await source.clone(options.remote, where, keep_git_dir=True)
+        else:
+            fetched = folder / "remote"
+            fetched.mkdir(mode=0o700)
+            download = await source.download(options.remote, fetched)
+            await asyncio.to_thread(contexts.unpack_file, download.path, where, options.dockerfile)
+        return await asyncio.to_thread(Context.at, where, options.dockerfile)
 
     async def discard(self, build: Build) -> None:
         """Drop a received build."""
@@ -207,7 +209,7 @@ class Builder:
 
     async def _carry_out(self, build: Build, progress: Progress) -> Image:
         work = Workplace(
-            build.id, build.folder, build.context_folder, build.context, build.options, self._cache, self._content,
+            build.id, build.folder, build.context, build.options, self._cache, self._content,
             self._images, self._snapshots, self._networks, self._tasks, self._mounts,
         )  # fmt: skip
         try:

@@ -38,12 +38,10 @@ class Workplace:
     Attributes:
         id: 32 hex digits, in every key the build makes.
         folder: temporary files of this build; removed with it.
-        context_folder: where the context was unpacked.
     """
 
     id: str
     folder: Path
-    context_folder: Path
     context: Context
     options: BuildOptions
     cache: Cache
@@ -54,7 +52,6 @@ class Workplace:
     tasks: Tasks
     mounts: MountFolders
     _made: int = 0
-    filtered: Path | None = None  # the context without what is ignored, for bind mounts
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def key(self, step: int) -> str:

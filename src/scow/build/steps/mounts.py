@@ -1,6 +1,6 @@
 """``RUN --mount``: where the files of each mount are on this machine, as OCI mounts.
 
-bind: files of the context, a stage or an image. The context's folder is bound as it is if nothing in it is ignored;
+bind: files of the context, a stage or an image. A context on disk is bound as it is if nothing in it is ignored;
 everything else is copied into a folder of the build first, which is also where writes to a ``rw`` mount end.
 cache: a folder that stays, under `<root>/build/cachemounts`; ``locked`` and ``private`` are kept among the builds of
 this daemon. tmpfs: memory. secret and ssh come from the client's session, which ``POST /build`` does not have.
@@ -106,9 +106,10 @@ def _tmpfs(mount: Mount) -> dict[str, Any]:
 def _bound(work: Workplace, planned: PlannedMount, chain: str) -> Path:
     """A path of this machine that shows what a bind mount asks for."""
     mount = planned.mount
-    if planned.origin == CONTEXT and mount.readonly and not work.context.tree.ignore:
+    folder = work.context.folder
+    if planned.origin == CONTEXT and mount.readonly and folder is not None and not work.context.tree.ignore:
         found = select(work.context.tree, mount.source or "/", "RUN", _NOTHING)
-        return work.context_folder / found[0].real
+        return folder / found[0].real
     gathered = Gathered()
     try:
         tree = _tree(work, gathered, planned, chain)
