@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -11,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.tars import tar
 
 from scow.errors import AlreadyExists, Conflict, NotFound
 from scow.snapshots.apply import apply
@@ -21,6 +21,7 @@ from scow.snapshots.plain import PlainSnapshotter
 from scow.snapshots.snapshotter import Snapshotter
 from scow.snapshots.tarstream import TarReader
 from scow.snapshots.tree import walk
+from support.tars import tar
 
 pytestmark = pytest.mark.root
 KINDS = {"overlay": OverlaySnapshotter, "plain": PlainSnapshotter}
@@ -277,7 +278,18 @@ def test_a_layer_hides_and_adds(world: World) -> None:
     upper = [("a/.wh.one", b""), ("c", "dir"), ("c/.wh..wh..opq", b""), ("c/z", b"z"), (".wh.b", b""), ("new", b"n")]
     world.layer("top", "base", tar(*upper))
     assert sorted(world.tree("top")) == ["a", "a/two", "c", "c/z", "link", "new"]
-    assert sorted(world.tree("base")) == ["a", "a/one", "a/two", "b", "b/deep", "b/deep/three", "c", "c/x", "c/y", "link"]
+    assert sorted(world.tree("base")) == [
+        "a",
+        "a/one",
+        "a/two",
+        "b",
+        "b/deep",
+        "b/deep/three",
+        "c",
+        "c/x",
+        "c/y",
+        "link",
+    ]
 
 
 def test_a_layer_replaces_folders_by_files_and_the_reverse(world: World) -> None:
@@ -421,7 +433,7 @@ def test_a_removed_and_remade_folder_shows_nothing_of_the_old(world: World) -> N
 def test_a_renamed_folder_is_whole_in_the_layer(world: World) -> None:
     world.layer("base", None, tar(*BASE))
     world.snapshots.prepare("k", "base")
-    world.write("k", lambda root: subprocess.run(["mv", root / "b", root / "moved"], check=True))
+    world.write("k", lambda root: shutil.move(root / "b", root / "moved"))
     world.layer("copy", "base", world.diff("k"))
     assert world.tree("copy")["moved/deep/three"][-1] == b"3"
     assert "b" not in world.tree("copy")

@@ -13,7 +13,7 @@ def tar(*members: tuple[Any, ...], form: int = tarfile.PAX_FORMAT, end: bool = T
     Fields are TarInfo attributes (mode, uid, mtime, pax_headers …).
     """
     out = io.BytesIO()
-    archive = tarfile.open(fileobj=out, mode="w", format=form)
+    archive = tarfile.TarFile(fileobj=out, mode="w", format=form)
     for name, what, *rest in members:
         info = tarfile.TarInfo(name)
         info.mode = 0o644

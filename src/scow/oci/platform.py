@@ -14,7 +14,7 @@ from typing import Any
 from scow.errors import InvalidArgument
 from scow.oci import document
 
-_PART = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _SYSTEMS = frozenset({"android", "darwin", "freebsd", "illumos", "linux", "netbsd", "openbsd", "solaris", "windows"})
 _SYNONYMS: dict[str, tuple[str, str]] = {
     "x86_64": ("amd64", ""),

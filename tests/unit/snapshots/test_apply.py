@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tars import tar
 
 from scow.errors import DataLoss, InvalidArgument, NoSpace
 from scow.snapshots.apply import OPAQUE_XATTR, Limits, apply
+from support.tars import tar
 
 pytestmark = pytest.mark.root
 
@@ -153,7 +153,7 @@ def test_names_no_file_system_has_are_the_archives_fault(root: Root, name: str) 
 
 
 def test_a_link_loop_is_the_archives_fault(root: Root) -> None:
-    with pytest.raises(InvalidArgument, match="symbolic links|cannot unpack"):
+    with pytest.raises(InvalidArgument, match=r"symbolic links|cannot unpack"):
         root.apply(tar(("a", "->b"), ("b", "->a"), ("a/x", b"1")))
 
 
@@ -270,7 +270,16 @@ def test_hard_links_share_the_file(root: Root) -> None:
 
 def test_later_entries_win_whatever_they_are(root: Root) -> None:
     root.apply(
-        tar(("x", "dir"), ("x/y", b"1"), ("x", b"file"), ("z", b"file"), ("z", "dir"), ("z/in", b"2"), ("w", b"1"), ("w", b"2"))
+        tar(
+            ("x", "dir"),
+            ("x/y", b"1"),
+            ("x", b"file"),
+            ("z", b"file"),
+            ("z", "dir"),
+            ("z/in", b"2"),
+            ("w", b"1"),
+            ("w", b"2"),
+        )
     )
     assert (root.path / "x").read_bytes() == b"file"
     assert (root.path / "z/in").read_bytes() == b"2"
@@ -360,7 +369,13 @@ def test_in_a_merged_tree_whiteouts_delete_what_was_there_before(root: Root) -> 
         tar((".wh.gone", b""), ("d", "dir"), ("d/new", b""), (".wh.d", b""), ("o/new", b""), ("o/.wh..wh..opq", b"")),
         merged=True,
     )
-    assert sorted(str(path.relative_to(root.path)) for path in root.path.rglob("*")) == ["d", "d/new", "keep", "o", "o/new"]
+    assert sorted(str(path.relative_to(root.path)) for path in root.path.rglob("*")) == [
+        "d",
+        "d/new",
+        "keep",
+        "o",
+        "o/new",
+    ]
 
 
 # ── lower layers ──

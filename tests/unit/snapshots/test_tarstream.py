@@ -8,10 +8,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from support.tars import tar
 
 from scow.errors import DataLoss, InvalidArgument
 from scow.snapshots.tarstream import BLOCK, Entry, TarReader, copy_data, split_name
+from support.tars import tar
 
 
 def entries(data: bytes) -> list[Entry]:
@@ -84,7 +84,11 @@ def test_old_formats_of_what_they_can_hold(tmp_path: Path, form: str) -> None:
     assert found == {".": "dir", "./d": "dir", "./d/f": "file"}
 
 
-SPARSE = (["--format=gnu"], ["--format=oldgnu"], *(["--format=posix", f"--sparse-version={v}"] for v in ("0.0", "0.1", "1.0")))
+SPARSE = (
+    ["--format=gnu"],
+    ["--format=oldgnu"],
+    *(["--format=posix", f"--sparse-version={v}"] for v in ("0.0", "0.1", "1.0")),
+)
 
 
 @pytest.mark.parametrize("options", SPARSE, ids=lambda options: options[-1])
@@ -303,7 +307,14 @@ def test_times_beyond_what_files_have_are_bounded() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a/b", ("a", "b")), ("/a", ("", "a")), ("./a/./b//c", ("a/b", "c")), ("a/../b", ("", "b")), (".", ("", "")), ("/", ("", ""))],
+    [
+        ("a/b", ("a", "b")),
+        ("/a", ("", "a")),
+        ("./a/./b//c", ("a/b", "c")),
+        ("a/../b", ("", "b")),
+        (".", ("", "")),
+        ("/", ("", "")),
+    ],
 )
 def test_split_name(name: str, expected: tuple[str, str]) -> None:
     assert split_name(name) == expected
