@@ -17,6 +17,7 @@ import sys
 from scow.errors import Unavailable
 from scow.fileio import lock_file
 from scow.keeper.protocol import LOCK_NAME, SOCKET_NAME, code
+from scow.keeper.warm import warm
 from scow.linux import proc
 from scow.linux.constants import PR_SET_DUMPABLE
 from scow.linux.fds import close_all_but
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 #: Seconds without daemon and shims after which the keeper ends: a daemon that restarts finds it again.
 IDLE = 10.0
+#: Shims kept waiting, each with a child, so that a start finds both forked; and seconds between two being forked, which
+#: are not to get in the way of a start.
+PARKED = 2
+REFILL = 0.03
 
 
 class Keeper:
@@ -43,6 +48,7 @@ class Keeper:
         self.code = code()
         self.connections: set[socket.socket] = set()
         self.shims: set[int] = set()
+        self.parked: dict[int, socket.socket] = {}
         self.listener = protocol.listen(exec_root, SOCKET_NAME)
         self.loop.watch(self.listener.fileno(), READ, self._accept)
         if inherited_fd is not None:
@@ -77,27 +83,52 @@ class Keeper:
             connection.close()
             self._perhaps_end()
         elif message["do"] == "shim":
-            self._fork(message, fds)
+            self._launch(message, fds)
         elif message["do"] == "end":
             self.loop.stop()
 
-    def _fork(self, request: Message, fds: list[int]) -> None:
+    def _launch(self, request: Message, fds: list[int]) -> None:
+        """Hand a request to a parked shim; a control socket that closes without a word tells of failure."""
         try:
-            pid = os.fork()
+            while True:
+                if not self.parked:
+                    self._park()
+                pid, end = self.parked.popitem()
+                try:
+                    protocol.send(end, request, fds)
+                except (BrokenPipeError, ConnectionResetError):
+                    continue  # it died while it was parked
+                finally:
+                    end.close()
+                self.shims.add(pid)
+                break
         except OSError as error:
-            # The control socket closes: the daemon hears that no shim came of it.
-            print(f"keeper: cannot fork a shim: {error}", file=sys.stderr, flush=True)
-            pid = -1
-        if pid == 0:
-            _become_shim(request, fds, self.permitted)
-        for fd in fds:
-            os.close(fd)
-        if pid > 0:
-            self.shims.add(pid)
+            print(f"keeper: cannot launch a shim: {error}", file=sys.stderr, flush=True)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self.loop.at("park", REFILL, self.fill)
+
+    def fill(self) -> None:
+        """Park one shim, and another a little later, until there are enough."""
+        if self.connections and len(self.parked) < PARKED:
+            self._park()
+            self.loop.at("park", REFILL, self.fill)
+
+    def _park(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            pid = os.fork()
+            if pid == 0:
+                _become_shim(theirs, self.permitted)
+            self.parked[pid] = ours
 
     def _reap(self) -> None:
         for pid, _status in reaper.ended():
             self.shims.discard(pid)
+            end = self.parked.pop(pid, None)
+            if end is not None:
+                end.close()
         self._perhaps_end()
 
     def _perhaps_end(self) -> None:
@@ -105,13 +136,13 @@ class Keeper:
             self.loop.at(self, IDLE, self.loop.stop)
 
 
-def _become_shim(request: Message, fds: list[int], permitted: int) -> None:
+def _become_shim(end: socket.socket, permitted: int) -> None:
     """In the forked child: forget the keeper, be a shim, never come back."""
     code = 1
     try:
-        close_all_but(set(fds))
+        close_all_but({end.fileno()})
         gc.enable()
-        shim.main(request, fds, permitted)
+        shim.main(end, permitted)
         code = 0
     except BaseException as error:
         # The last line of a shim: nothing may unwind into the keeper's code.
@@ -130,10 +161,12 @@ def main(exec_root: str, inherited_fd: int | None) -> None:
     proc.set_title("scow-keeper")
     try:
         with lock_file(f"{exec_root}/{LOCK_NAME}", "the keeper"):
+            warm()
             keeper = Keeper(exec_root, inherited_fd)
             gc.collect()
             gc.freeze()
             gc.disable()
+            keeper.loop.at("park", 0, keeper.fill)
             keeper.loop.run()
     except Unavailable as error:
         print(f"keeper: {error}", file=sys.stderr, flush=True)

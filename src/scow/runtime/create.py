@@ -13,7 +13,7 @@ import sys
 from scow.errors import EngineError
 from scow.linux.namespaces import CLONE_NEWPID, open_namespace, setns, unshare
 from scow.runtime import hooks
-from scow.runtime.init import Setup, enter
+from scow.runtime.init import Setup, enter, leave_parent, stand_by
 from scow.runtime.process import Progress
 from scow.runtime.sync import Channel, Failed, channels, failure
 
@@ -40,13 +40,13 @@ class Following:
     caller has reaped it already.
     """
 
-    __slots__ = ("_master_fd", "_running", "_setup", "channel", "pid", "status")
+    __slots__ = ("_master_fd", "_running", "channel", "pid", "setup", "status")
 
-    def __init__(self, pid: int, channel: Channel, setup: Setup | None = None) -> None:
+    def __init__(self, pid: int, channel: Channel) -> None:
         self.pid = pid
         self.channel = channel
         self.status: int | None = None
-        self._setup = setup
+        self.setup: Setup | None = None
         self._master_fd: int | None = None
         self._running = False
 
@@ -70,8 +70,8 @@ class Following:
             elif message["at"] == "exec":
                 self._running = True
                 return None
-            elif message["at"] == "hooks" and self._setup is not None:
-                hooks.run(hooks.wanted(self._setup.spec, *hooks.CREATOR), {**self._setup.state, "pid": self.pid})
+            elif message["at"] == "hooks" and self.setup is not None:
+                hooks.run(hooks.wanted(self.setup.spec, *hooks.CREATOR), {**self.setup.state, "pid": self.pid})
                 self.channel.send({"go": True})
                 return None
         except Failed:
@@ -123,10 +123,42 @@ def begin(setup: Setup) -> Following:
     Raises:
         Failed: the pid namespace cannot be entered, or there is no room for a process.
     """
+
+    def body(channel: Channel, progress: Progress) -> None:
+        leave_parent()
+        enter(setup, channel, progress)
+
+    following = _fork_into(setup.namespaces().get("pid"), body)
+    following.setup = setup
+    return following
+
+
+def park(permitted: int) -> Following:
+    """Fork a child in a pid namespace of its own that waits for `adopt`; closing its channel ends it.
+
+    Raises:
+        Failed: as of `begin`.
+    """
+
+    def body(channel: Channel, progress: Progress) -> None:
+        leave_parent()
+        stand_by(channel, progress, permitted)
+
+    return _fork_into("", body)
+
+
+def adopt(parked: Following, setup: Setup, directory: str) -> None:
+    """Make a parked child the first process of a container; follow it from now on."""
+    parked.setup = setup
+    message, fds = setup.told(directory)
+    parked.channel.send(message, fds)
+
+
+def _fork_into(pid_namespace: str | None, body: Callable[[Channel, Progress], None]) -> Following:
     own_fd = open_namespace("pid", "self")
     try:
-        _take_pid_namespace(setup)
-        return fork(lambda channel, progress: enter(setup, channel, progress), setup)
+        _take_pid_namespace(pid_namespace)
+        return fork(body)
     except OSError as error:
         raise Failed("namespaces", error.errno or 0, str(error.filename or "")) from None
     finally:
@@ -134,9 +166,8 @@ def begin(setup: Setup) -> Following:
         os.close(own_fd)
 
 
-def _take_pid_namespace(setup: Setup) -> None:
+def _take_pid_namespace(path: str | None) -> None:
     """Children are born into it; this process itself stays where it is."""
-    path = setup.namespaces().get("pid")
     if path == "":
         unshare(CLONE_NEWPID)
     elif path is not None:
@@ -147,7 +178,7 @@ def _take_pid_namespace(setup: Setup) -> None:
             os.close(fd)
 
 
-def fork(body: Callable[[Channel, Progress], None], setup: Setup | None = None) -> Following:
+def fork(body: Callable[[Channel, Progress], None]) -> Following:
     """Fork a child that runs `body` and never comes back here; what goes wrong in it goes out over its channel.
 
     Raises:
@@ -162,7 +193,7 @@ def fork(body: Callable[[Channel, Progress], None], setup: Setup | None = None) 
         raise
     if pid:
         theirs.close()
-        return Following(pid, ours, setup)
+        return Following(pid, ours)
     progress = Progress()
     try:
         ours.close()

@@ -24,6 +24,7 @@ from scow.linux.namespaces import (
 from scow.runtime import process as program
 from scow.runtime import terminal
 from scow.runtime.create import Following, fork
+from scow.runtime.init import leave_parent
 from scow.runtime.sync import Channel, Failed
 
 TYPE_CHECKING = False
@@ -85,8 +86,7 @@ def _enter(
     progress: program.Progress,
 ) -> None:
     """The child, in order; returns only by raising."""
-    program.reset_signals()
-    os.setsid()
+    leave_parent()
     progress.stage = "limits"
     program.limit(process)
     if cgroup is not None:

@@ -18,23 +18,26 @@ import struct
 from scow.errors import InvalidArgument
 from scow.linux import cgroup as hierarchies
 from scow.linux import pty
-from scow.linux.fds import join_session_keyring
+from scow.linux.fds import close_all_but, join_session_keyring
 from scow.linux.namespaces import KINDS, setns, unshare
 from scow.linux.proc import set_domainname, set_title
-from scow.runtime import hooks, process, rootfs, terminal
+from scow.runtime import documents, hooks, process, rootfs, terminal
 from scow.runtime.apply import apply, attach_root, pivot
+from scow.runtime.bundle import CONFIG
+from scow.runtime.cgroup import Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from scow.runtime.apply import Root, Step
-    from scow.runtime.cgroup import Cgroup
     from scow.runtime.sync import Channel
 
 
 #: Set in the spec's annotations when a small init is to be process 1 (``docker run --init``).
 INIT_ANNOTATION = "scow.init"
+#: Beside config.json, the compiled filter of a container started by a parked child.
+FILTER_NAME = "seccomp.bpf"
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _IPC_SYSCTLS = frozenset(
@@ -98,10 +101,72 @@ class Setup:
         self.gate_fd = gate_fd  # a FIFO to wait for before the program starts
         self.state = state or {}
 
+    def told(self, directory: str) -> tuple[dict[str, Any], list[int]]:
+        """What a parked child has to be told: a message, and the descriptors that belong to it.
+
+        Args:
+            directory: holds config.json (`spec`) and, if there is a filter, FILTER_NAME.
+        """
+        group = self.cgroup
+        message = {
+            "id": self.id,
+            "directory": directory,
+            "cgroup": None if group is None else {"path": group.path, "v1": group.v1, "v2": group.v2},
+            "filter": self.filter_program is not None,
+            "network": self.network_fd is not None,
+            "terminal": self.stdio is None,
+            "state": self.state,
+        }
+        if not isinstance(self.root, int):
+            raise InvalidArgument("a parked process takes its root file system by descriptor")
+        fds = [self.root, *(self.stdio or ()), *([] if self.network_fd is None else [self.network_fd])]
+        return message, fds
+
+    @classmethod
+    def adopted(cls, message: dict[str, Any], fds: list[int], permitted: int) -> Setup:
+        """The reverse of `told`, in the parked child."""
+        directory = message["directory"]
+        group = message["cgroup"]
+        program = None
+        if message["filter"]:
+            with open(f"{directory}/{FILTER_NAME}", "rb") as file:
+                program = file.read()
+        root, *rest = fds
+        return cls(
+            message["id"],
+            documents.load(f"{directory}/{CONFIG}"),
+            root,
+            cgroup=None if group is None else Cgroup(group["path"], hierarchies.layout(), group["v1"], group["v2"]),
+            stdio=None if message["terminal"] else (rest[0], rest[1], rest[2]),
+            network_fd=rest[-1] if message["network"] else None,
+            filter_program=program,
+            permitted=permitted,
+            state=message["state"],
+        )
+
     def namespaces(self) -> dict[str, str]:
         """The spec's namespaces: kind → path to join, "" for a new one."""
         listed = (self.spec.get("linux") or {}).get("namespaces") or []
         return {entry["type"]: entry.get("path") or "" for entry in listed}
+
+
+def stand_by(channel: Channel, progress: process.Progress, permitted: int) -> None:
+    """Wait, already forked, for the container this is to become; end if there is never to be one.
+
+    Nothing is prepared but the process itself: the mount namespace above all must be a copy of the host's as it is at
+    the start, not as it was when this process was parked.
+    """
+    close_all_but({channel.socket.fileno()})
+    message, fds = channel.receive()
+    if message is None:
+        os._exit(0)
+    enter(Setup.adopted(message, fds, permitted), channel, progress)
+
+
+def leave_parent() -> None:
+    """What every child does first: signals as programs expect them, a session of its own."""
+    process.reset_signals()
+    os.setsid()
 
 
 def enter(setup: Setup, channel: Channel, progress: process.Progress) -> None:
@@ -112,8 +177,6 @@ def enter(setup: Setup, channel: Channel, progress: process.Progress) -> None:
     """
     spec = setup.spec
     program = spec["process"]
-    process.reset_signals()
-    os.setsid()
     progress.stage = "limits"
     process.limit(program)
     _take_namespaces(setup, progress)

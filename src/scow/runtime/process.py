@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _UNLIMITED = (1 << 64) - 1
+_EVERY = (1 << 64) - 1
 
 
 class Progress:
@@ -40,6 +41,7 @@ class Progress:
 
 def reset_signals() -> None:
     """Undo what the interpreter did: ignored signals would stay ignored after execve."""
+    signal.set_wakeup_fd(-1)
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -116,7 +118,7 @@ def become(
     take_user(user)
     progress.stage = "capabilities"
     set_sets(permitted, permitted, inheritable)  # setuid cleared the effective set, which set_all needs
-    set_all(bounding, effective, allowed, inheritable, ambient)
+    set_all(_EVERY, effective, allowed, inheritable, ambient)  # the bounding set has been cut above, with CAP_SETPCAP
     if not entered:
         progress.stage = "cwd"
         _chdir(folder, forgive=False)

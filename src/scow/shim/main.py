@@ -23,9 +23,9 @@ from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig, open_writer
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
-from scow.runtime.create import Following, Started, begin, state_of
+from scow.runtime.create import Following, Started, adopt, begin, park, state_of
 from scow.runtime.exec import begin_exec
-from scow.runtime.init import Setup
+from scow.runtime.init import FILTER_NAME, Setup
 from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
 from scow.shim.loop import READ, Loop
@@ -110,14 +110,15 @@ class Pipes:
 
 
 class Shim:
-    """One container. `request` and `fds` are what the daemon asked the keeper for (see `launch_request`)."""
+    """One container. `request` and `fds` are what the daemon asked the keeper for, see `main`."""
 
-    def __init__(self, request: Message, fds: list[int], permitted: int) -> None:
+    def __init__(self, request: Message, fds: list[int], permitted: int, parked: Following, loop: Loop) -> None:
         self.id: str = request["id"]
         self.directory: str = request["directory"]
         self.request = request
         self.permitted = permitted
-        self.loop = Loop()
+        self.loop = loop
+        self.parked = parked
         self.loop.child = self._reap
         self.connections: set[socket.socket] = set()
         self.children: dict[int, Child] = {}
@@ -125,14 +126,13 @@ class Shim:
         self.exit: Message | None = None
         self.paused = False
         self.removed = False
-        program = request.get("filter")
-        self.filter_program = bytes.fromhex(program) if program else None
         taken = list(fds)
         self.control = socket.socket(fileno=taken.pop(0))
         self.rootfs_fd = taken.pop(0)
         self.network_fd = taken.pop(0) if request["network"] else None
         ends = [socket.socket(fileno=fd) for fd in taken]
         self.waiting = list(zip(ends, map(Streams.from_json, request["attachments"]), strict=True))
+        self.filter_program: bytes | None = None
         self.spec: dict[str, Any] = {}
         self.cgroup: Cgroup | None = None
         self.held: list[int] = []
@@ -146,6 +146,9 @@ class Shim:
         self._serve(self.control)
         try:
             self.spec = documents.load(f"{self.directory}/{protocol.SPEC_NAME}")
+            if self.request["filter"]:
+                with open(f"{self.directory}/{FILTER_NAME}", "rb") as file:
+                    self.filter_program = file.read()
             linux = self.spec.get("linux") or {}
             if linux.get("cgroupsPath"):
                 self.cgroup = Cgroup.create(linux["cgroupsPath"], linux.get("resources"))
@@ -163,7 +166,7 @@ class Shim:
                 permitted=self.permitted,
                 state=state_of(self.id, "creating", 0, self.directory, self.spec.get("annotations") or {}),
             )
-            self._follow(child, begin(setup))
+            self._follow(child, self._begin(setup))
             # Meanwhile, on the other processor:
             if self.request["log"] is not None:
                 self.log = open_writer(LogConfig(**self.request["log"]))
@@ -175,6 +178,15 @@ class Shim:
             self._failed_to_launch(Failed("cgroup", 0, "", str(error)))
         except OSError as error:
             self._failed_to_launch(Failed("shim", error.errno or 0, str(error.filename or ""), str(error)))
+
+    def _begin(self, setup: Setup) -> Following:
+        """The parked child becomes the container, unless it was born in the wrong pid namespace."""
+        parked = self.parked
+        if setup.namespaces().get("pid") == "":
+            adopt(parked, setup, self.directory)
+            return parked
+        parked.channel.close()
+        return begin(setup)
 
     def _failed_to_launch(self, error: Failed) -> None:
         """Say why, leave nothing."""
@@ -490,20 +502,29 @@ def _failure(error: Failed) -> Message:
     return {"stage": error.stage, "errno": error.errno, "path": error.path, "text": error.text}
 
 
-def main(request: Message, fds: list[int], permitted: int) -> None:
-    """Be the shim of one container, in a process just forked for it; returns when there is nothing left to do.
+def main(end: socket.socket, permitted: int) -> None:
+    """Be a shim, in a process just forked for it; returns when there is nothing left to do.
+
+    First parked, with a child parked too: a start then pays for neither fork. The request comes over `end`: {"id",
+    "directory" (of the task; holds config.json and perhaps seccomp.bpf), "stdin", "log" (LogConfig's fields or null),
+    "network" (a descriptor of the namespace is passed), "filter" (there is one), "attachments": [streams]} with the
+    control socket, the root file system (a detached mount), [the network namespace], and a socket per attachment.
 
     Args:
-        request: {"id", "directory" (of the task; holds config.json), "stdin", "log" (LogConfig's fields or null),
-            "network" (a descriptor of the namespace is passed), "filter" (hex or null), "attachments": [streams]}.
-        fds: control socket, root file system (a detached mount), [network namespace], one socket per attachment.
+        end: to the keeper; if it closes before a request came there is none to serve.
         permitted: capabilities this process holds.
     """
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    proc.set_title(f"scow-shim {request['id'][:12]}")
-    shim = Shim(request, fds, permitted)
+    proc.set_title("scow-shim")
+    loop = Loop()
+    parked = park(permitted)
+    request, fds = protocol.receive(end)
+    end.close()
+    if request is None:
+        return
+    shim = Shim(request, fds, permitted, parked, loop)
     shim.launch()
-    shim.loop.run()
+    loop.run()

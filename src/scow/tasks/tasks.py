@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from scow.errors import Conflict, InvalidArgument, System
 from scow.fileio import atomic_write, write_all
+from scow.runtime.init import FILTER_NAME
 from scow.shim import protocol
 from scow.tasks.connection import Connection
 from scow.tasks.keeper import KeeperHandle
@@ -193,7 +194,7 @@ def _message(task: Task, request: LaunchRequest) -> Message:
         "stdin": request.stdin,
         "log": None if log is None else {"driver": log.driver, "path": log.path, "options": dict(log.options)},
         "network": request.network_fd is not None,
-        "filter": request.seccomp.hex() if request.seccomp else None,
+        "filter": request.seccomp is not None,
         "attachments": [attachment.streams.to_json() for attachment in request.attachments],
     }
 
@@ -217,6 +218,8 @@ def _prepare(directory: Path, request: LaunchRequest) -> None:
                 os.close(fd)
             mounts.append({"destination": path, "source": str(source), "type": "bind", "options": ["bind", "rprivate"]})
         spec = {**spec, "mounts": mounts}
+    if request.seccomp is not None:
+        atomic_write(directory / FILTER_NAME, request.seccomp, durable=False)
     atomic_write(directory / protocol.SPEC_NAME, json.dumps(spec).encode(), durable=False)
 
 
