@@ -92,26 +92,26 @@ def by_command_line(hosts: Hosts, context: Path, client: str) -> None:
     run("build", "-t", name, str(context))
     built = json.loads(run("image", "inspect", name))[0]
     try:
-        first = run("run", "-d", "--name", "a", "-p", "8081:80", name).strip()
-        second = run("run", "-d", "--name", "b", "-p", "8082:80", name).strip()
-        assert len(first) == len(second) == 64
+        one_id = run("run", "-d", "--name", "first", "-p", "8081:80", name).strip()
+        other_id = run("run", "-d", "--name", "second", "-p", "8082:80", name).strip()
+        assert len(one_id) == len(other_id) == 64
         assert page(one, "127.0.0.1", 8081) == page(one, "127.0.0.1", 8082) == b"A PAGE\n"
-        run("exec", "a", "sh", "-c", "echo changed > /www/index.html")
+        run("exec", "first", "sh", "-c", "echo changed > /www/index.html")
         assert page(one, "127.0.0.1", 8081) == b"changed\n"
         assert page(one, "127.0.0.1", 8082) == b"A PAGE\n"
-        assert "C /www/index.html" in run("diff", "a").splitlines()
-        assert run("diff", "b") == ""
+        assert "C /www/index.html" in run("diff", "first").splitlines()
+        assert run("diff", "second") == ""
         run("push", name)
         digest = run("image", "inspect", "-f", "{{index .RepoDigests 0}}", name).strip()
         far("pull", digest)
-        far("run", "-d", "--name", "c", "-p", "8083:80", digest)
+        far("run", "-d", "--name", "third", "-p", "8083:80", digest)
         assert page(one, hosts.far, 8083) == b"A PAGE\n"
         assert far("image", "inspect", "-f", "{{.Id}}", digest).strip() == built["Id"]
-        far("rm", "-f", "c")
+        far("rm", "-f", "third")
         far("rmi", digest)
         run("build", "-t", name, str(context))
     finally:
-        run("rm", "-f", "a", "b")
+        run("rm", "-f", "first", "second")
     assert json.loads(run("image", "inspect", name))[0] == built
     assert run("run", "--rm", name, "cat", "/www/index.html") == "A PAGE\n"
     run("rmi", name)
@@ -127,7 +127,10 @@ def test_the_docker_command_line(hosts: Hosts, context: Path) -> None:
     by_command_line(hosts, context, "docker")
 
 
-def test_docker_py(hosts: Hosts, context: Path) -> None:
+def test_docker_py(hosts: Hosts, context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where these are set, requests prefers them to the authority a client was told to trust.
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
     one = hosts.one
     name = f"{hosts.registry}/journey/py"
     client = one.docker()

@@ -1,8 +1,9 @@
-"""An engine that only speaks HTTP: canned answers, streams and hijacked connections for tests of the client and the CLI.
+"""An engine that only speaks HTTP: canned answers, streams and hijacked connections for tests of client and CLI.
 
-Threads and blocking sockets on purpose: nothing of the product is in it, so that an error in the product cannot hide here.
+Threads and blocking sockets on purpose: nothing of the product is in it, so that its errors cannot hide here.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -23,7 +24,7 @@ class Call:
         self.sock = sock
         self.method = method
         self.version, self.path = split_version(unquote(parts.path))
-        self.query = {key: values for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        self.query = parse_qs(parts.query, keep_blank_values=True)
         self.headers = headers
         self.body = body
 
@@ -72,9 +73,10 @@ def frame(stream: int, data: bytes) -> bytes:
 
 
 class StubEngine:
-    """Answers by a table "METHOD /path" → value (JSON), exception of status, `Raw`, iterator of chunks, or a function of the call.
+    """Answers by a table "METHOD /path" → answer.
 
-    A function may take the socket over; it then returns None.
+    An answer is a value (sent as JSON), (status, value or message), `Raw`, an iterator of chunks or objects, or a
+    function of the call that gives one of these, or takes the socket over and returns None.
     """
 
     def __init__(self, path: str, routes: Mapping[str, Any], api: str = "1.50") -> None:
@@ -100,10 +102,8 @@ class StubEngine:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         for sock in self._open:
-            try:
+            with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             sock.close()
         self._thread.join(5)
         os.unlink(self.path)
