@@ -62,6 +62,8 @@ def main(words: list[str] | None = None) -> int:
                 session.console.error(str(end))
         except KeyboardInterrupt:
             code = INTERRUPTED
+        finally:
+            session.close()
     except BrokenPipeError:
         # The reader of our output is gone: what is left in the buffers must not fail again at the end.
         null = os.open(os.devnull, os.O_WRONLY)

@@ -20,6 +20,7 @@ class Session:
         self._folder = ""
         self._endpoint: Endpoint | None = None
         self._client: Client | None = None
+        self._others: list[Client] = []
         self._config: ConfigFile | None = None
 
     def configure(self, options: Options) -> None:
@@ -76,7 +77,14 @@ class Session:
 
     def fresh_client(self) -> Client:
         """Another client of the same daemon, for calls beside a stream (resize, kill)."""
-        return Client(self.endpoint, version=self.client.version)
+        self._others.append(Client(self.endpoint, version=self.client.version))
+        return self._others[-1]
+
+    def close(self) -> None:
+        """Give up the connections that are kept."""
+        for client in (self._client, *self._others):
+            if client is not None:
+                client.close()
 
     def _start(self) -> bool:
         from scow.cli.autostart import start

@@ -139,7 +139,8 @@ ABSENT_WHEN_EMPTY = POINTERS | frozenset(
 )
 #: Go's names of fields whose JSON name is spelled differently.
 GO_NAMES = {
-    "ID": "Id", "APIVersion": "ApiVersion", "DNS": "Dns", "DNSOptions": "DnsOptions", "DNSSearch": "DnsSearch", "CPUShares": "CpuShares",
+    "ID": "Id", "APIVersion": "ApiVersion", "DNS": "Dns", "DNSOptions": "DnsOptions", "DNSSearch": "DnsSearch",
+    "CPUShares": "CpuShares",
     "NanoCPUs": "NanoCpus", "CPUPeriod": "CpuPeriod", "CPUQuota": "CpuQuota", "CPURealtimePeriod": "CpuRealtimePeriod",
     "CPURealtimeRuntime": "CpuRealtimeRuntime", "CPUCount": "CpuCount", "CPUPercent": "CpuPercent",
 }  # fmt: skip

@@ -261,7 +261,7 @@ class Client:
 
     def _done(self, response: Response) -> None:
         """Keep the connection of a finished exchange for the next one."""
-        if response.ended and response.reusable and not response.connection.buffer:
+        if self._idle is None and response.ended and response.reusable and not response.connection.buffer:
             self._idle = response.connection
         else:
             response.close()

@@ -172,8 +172,10 @@ def _from_entry(entry: dict[str, Any], server: str) -> dict[str, str]:
         try:
             pair = binascii.a2b_base64(packed).decode().rstrip("\0")
         except (binascii.Error, UnicodeDecodeError):
-            raise System(f"the entry of {server} in config.json is damaged: run 'scow login {server}' again") from None
-        username, _, password = pair.partition(":")
+            pair = ""
+        username, colon, password = pair.partition(":")
+        if not colon:
+            raise System(f"the entry of {server} in config.json is damaged: run 'scow login {server}' again")
         found.setdefault("username", username)
         if password:
             found.setdefault("password", password)

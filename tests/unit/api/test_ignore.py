@@ -14,7 +14,8 @@ from scow.errors import InvalidArgument
 @pytest.mark.parametrize(
     ("pattern", "path", "excluded"),
     [
-        ("**", "dir/file", True), ("dir/**", "dir/dir2/file", True), ("**/dir", "a/dir", True), ("**file", "d/file", True),
+        ("**", "dir/file", True), ("dir/**", "dir/dir2/file", True), ("**/dir", "a/dir", True),
+        ("**file", "d/file", True),
         ("**/**/*.txt", "dir/b.txt", True), ("a/*.txt", "a/b/c.txt", False), ("a/**", "a", False),
         ("*.go", "a/main.go", False), ("*.go", "main.go", True), ("/app", "app/x", True), ("app/", "app/x", True),
         ("app", "x/app", False), ("a[b-d]e", "ace", True), ("a[^b-d]e", "ase", True), ("a?c", "a/c", False),

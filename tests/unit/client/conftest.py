@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from scow.client.client import Client
+from scow.client.endpoint import parse
 from support.stub_engine import StubEngine
 
 
@@ -21,3 +23,17 @@ def stub(tmp_path: Path) -> Iterator[Callable[..., StubEngine]]:
     yield make
     for engine in made:
         engine.close()
+
+
+@pytest.fixture
+def dial() -> Iterator[Callable[..., Client]]:
+    """Makes clients, of an engine or of an address, whose connections are closed at the end."""
+    made: list[Client] = []
+
+    def make(target: StubEngine | str, **options: Any) -> Client:
+        made.append(Client(parse(target if isinstance(target, str) else target.url), **options))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()

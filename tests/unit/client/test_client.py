@@ -8,52 +8,48 @@ from typing import Any
 import pytest
 
 from scow.client.client import Client, filters_text, path, query_text
-from scow.client.endpoint import parse
 from scow.client.http import ApiError, CannotConnect
 from scow.errors import System
 from support.stub_engine import Call, Raw, StubEngine, frame
 
 Stub = Callable[..., StubEngine]
-
-
-def client(engine: StubEngine) -> Client:
-    return Client(parse(engine.url))
+Dial = Callable[..., Client]
 
 
 @pytest.mark.parametrize(("theirs", "spoken"), [("1.43", "1.43"), ("1.99", "1.55"), ("1.55", "1.55")])
-def test_the_older_of_both_versions_is_spoken(stub: Stub, theirs: str, spoken: str) -> None:
+def test_the_older_of_both_versions_is_spoken(stub: Stub, theirs: str, spoken: str, dial: Dial) -> None:
     engine = stub({"GET /info": {"ID": "x"}}, api=theirs)
-    assert client(engine).get("/info") == {"ID": "x"}
+    assert dial(engine).get("/info") == {"ID": "x"}
     assert engine.asked("GET /info")[0].version == spoken
 
 
-def test_an_ancient_daemon_is_refused(stub: Stub) -> None:
+def test_an_ancient_daemon_is_refused(stub: Stub, dial: Dial) -> None:
     with pytest.raises(System, match=r"too old: it speaks API 1\.12"):
-        client(stub({}, api="1.12")).get("/info")
+        dial(stub({}, api="1.12")).get("/info")
 
 
-def test_one_connection_serves_many_calls(stub: Stub) -> None:
+def test_one_connection_serves_many_calls(stub: Stub, dial: Dial) -> None:
     engine = stub({"GET /info": {"ID": "x"}})
-    mine = client(engine)
+    mine = dial(engine)
     for _ in range(5):
         mine.get("/info")
     assert engine.connections == 1
 
 
-def test_an_idle_connection_the_daemon_closed_is_replaced(stub: Stub) -> None:
+def test_an_idle_connection_the_daemon_closed_is_replaced(stub: Stub, dial: Dial) -> None:
     def once(call: Call) -> None:
         call.head(200, {"Content-Length": "2"})
         call.sock.sendall(b"{}")
         call.sock.close()
 
     engine = stub({"GET /info": once})
-    mine = client(engine)
+    mine = dial(engine)
     for _ in range(3):
         mine.get("/info")
     assert len(engine.asked("GET /info")) == 3
 
 
-def test_errors_carry_status_and_sentence(stub: Stub) -> None:
+def test_errors_carry_status_and_sentence(stub: Stub, dial: Dial) -> None:
     engine = stub({"GET /a": (404, "No such container: a"), "GET /b": Raw(b"plain text", 500), "GET /c": Raw(b"", 503)})
     for target, status, words in (
         ("/a", 404, "No such container: a"),
@@ -61,17 +57,17 @@ def test_errors_carry_status_and_sentence(stub: Stub) -> None:
         ("/c", 503, "status 503"),
     ):
         with pytest.raises(ApiError, match=words) as caught:
-            client(engine).get(target)
+            dial(engine).get(target)
         assert caught.value.status == status
 
 
-def test_messages_come_one_by_one_however_they_are_cut(stub: Stub) -> None:
+def test_messages_come_one_by_one_however_they_are_cut(stub: Stub, dial: Dial) -> None:
     chunks = [b'{"a"', b':1}\r\n{"b":2}', b'{"c":3}\n\n', b'{"d":4}']
     engine = stub({"POST /x": lambda call: iter(chunks)})
-    assert list(client(engine).messages("POST", "/x")) == [{"a": 1}, {"b": 2}, {"c": 3}, {"d": 4}]
+    assert list(dial(engine).messages("POST", "/x")) == [{"a": 1}, {"b": 2}, {"c": 3}, {"d": 4}]
 
 
-def test_a_stream_that_breaks_is_an_error(stub: Stub) -> None:
+def test_a_stream_that_breaks_is_an_error(stub: Stub, dial: Dial) -> None:
     def broken(call: Call) -> None:
         call.head(200, {"Transfer-Encoding": "chunked"})
         call.sock.sendall(b'9\r\n{"a":1}\r\n\r\n')
@@ -79,10 +75,10 @@ def test_a_stream_that_breaks_is_an_error(stub: Stub) -> None:
 
     found: list[Any] = []
     with pytest.raises(System, match="closed the connection"):
-        found.extend(client(stub({"GET /x": broken})).messages("GET", "/x"))
+        found.extend(dial(stub({"GET /x": broken})).messages("GET", "/x"))
 
 
-def test_a_hijacked_stream_goes_both_ways_and_half_closes(stub: Stub) -> None:
+def test_a_hijacked_stream_goes_both_ways_and_half_closes(stub: Stub, dial: Dial) -> None:
     def echo(call: Call) -> None:
         sock = call.upgrade()
         sock.sendall(frame(1, b"early"))
@@ -90,7 +86,7 @@ def test_a_hijacked_stream_goes_both_ways_and_half_closes(stub: Stub) -> None:
         sock.sendall(frame(1, got))
         sock.close()
 
-    stream = client(stub({"POST /containers/x/attach": echo})).hijack(path("containers", "x", "attach"))
+    stream = dial(stub({"POST /containers/x/attach": echo})).hijack(path("containers", "x", "attach"))
     assert stream.multiplexed
     assert stream.send_some(b"hello") == 5
     stream.write_eof()
@@ -99,50 +95,50 @@ def test_a_hijacked_stream_goes_both_ways_and_half_closes(stub: Stub) -> None:
     assert got == frame(1, b"early") + frame(1, b"hello")
 
 
-def test_a_refused_hijack_is_an_error(stub: Stub) -> None:
+def test_a_refused_hijack_is_an_error(stub: Stub, dial: Dial) -> None:
     with pytest.raises(ApiError, match="not running"):
-        client(stub({"POST /x": (409, "container is not running")})).hijack("/x")
+        dial(stub({"POST /x": (409, "container is not running")})).hijack("/x")
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_nobody_there(tmp_path: Path, dial: Dial) -> None:
     with pytest.raises(
         CannotConnect, match=r"Cannot connect to the scow daemon at unix://.*\. Is the scow daemon running\?"
     ):
-        Client(parse(f"unix://{tmp_path}/none")).get("/info")
+        dial(f"unix://{tmp_path}/none").get("/info")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
-def test_a_socket_we_may_not_open_says_what_to_do(stub: Stub) -> None:
+def test_a_socket_we_may_not_open_says_what_to_do(stub: Stub, dial: Dial) -> None:
     engine = stub({})
     os.chmod(engine.path, 0)
     with pytest.raises(CannotConnect, match="add your user to the group 'scow' or use sudo"):
-        client(engine).get("/info")
+        dial(engine).get("/info")
 
 
-def test_a_daemon_is_started_once_when_nothing_listens(tmp_path: Path) -> None:
+def test_a_daemon_is_started_once_when_nothing_listens(tmp_path: Path, dial: Dial) -> None:
     made: list[StubEngine] = []
 
     def start() -> bool:
         made.append(StubEngine(str(tmp_path / "late"), {"GET /info": {"ID": "late"}}))
         return True
 
-    assert Client(parse(f"unix://{tmp_path}/late"), on_absent=start).get("/info") == {"ID": "late"}
+    assert dial(f"unix://{tmp_path}/late", on_absent=start).get("/info") == {"ID": "late"}
     made[0].close()
     asked: list[int] = []
-    refusing = Client(parse(f"unix://{tmp_path}/none"), on_absent=lambda: bool(asked.append(1)))
+    refusing = dial(f"unix://{tmp_path}/none", on_absent=lambda: bool(asked.append(1)))
     for _ in range(2):
         with pytest.raises(CannotConnect):
             refusing.get("/info")
     assert asked == [1]
 
 
-def test_a_long_socket_path(tmp_path: Path) -> None:
+def test_a_long_socket_path(tmp_path: Path, dial: Dial) -> None:
     folder = tmp_path / ("long" * 40)
     folder.mkdir()
     short = StubEngine(str(tmp_path / "s"), {"GET /info": {"ID": "x"}})
     os.link(tmp_path / "s", folder / "scow.sock")
     try:
-        assert Client(parse(f"unix://{folder}/scow.sock")).get("/info") == {"ID": "x"}
+        assert dial(f"unix://{folder}/scow.sock").get("/info") == {"ID": "x"}
     finally:
         short.close()
 

@@ -85,7 +85,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_a_damaged_entry_says_how_to_mend_it(tmp_path: Path) -> None:
     with pytest.raises(System, match="scow login h"):
-        write(tmp_path, {"auths": {"h": {"auth": "!"}}}).find("h")
+        write(tmp_path, {"auths": {"h": {"auth": "abc"}}}).find("h")
 
 
 @pytest.mark.parametrize(
