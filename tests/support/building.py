@@ -16,8 +16,10 @@ from scow.content.store import ContentStore
 from scow.events import Bus
 from scow.images.image import Image
 from scow.images.store import Images
+from scow.linux import links
 from scow.linux.fds import open_in_root
 from scow.linux.namespaces import CLONE_NEWNET, unshare
+from scow.linux.netlink import NetlinkSocket
 from scow.networks.config import NetworkConfig
 from scow.networks.service import Networks
 from scow.oci.reference import Reference
@@ -79,6 +81,8 @@ def in_yard(root: Path, scenario: Callable[["Yard"], Awaitable[None]]) -> None:
     def work() -> None:
         try:
             unshare(CLONE_NEWNET)
+            with NetlinkSocket() as kernel:
+                kernel.request(links.link_up(1), "lo")
             asyncio.run(run())
         except BaseException as error:  # handed to the test's own thread
             failures.append(error)

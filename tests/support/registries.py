@@ -43,6 +43,7 @@ def start_docker_registry(world: World, address: str) -> subprocess.Popen[bytes]
     else:
         raise AssertionError("docker-registry did not start")
     # Its later log must be read, or it would wait for room in the pipe.
-    threading.Thread(target=process.stderr.read, daemon=True).start()
+    reader = threading.Thread(target=process.stderr.read, daemon=True)
+    reader.start()
     world.others.append(process)
     return process

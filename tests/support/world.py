@@ -1,7 +1,7 @@
 """A machine with an engine on it: a network namespace, a data root, a real `scowd`, and real clients.
 
-The namespace has a loopback and nothing else, so no packet for a container's address can leave the machine. The API's UNIX
-socket is a path and therefore reachable from the tests' own namespace; published ports are reached through `fetch`.
+The namespace has a loopback and nothing else, so no packet for a container's address can leave the machine. The API's
+UNIX socket is a path and therefore reachable from the tests' own namespace; published ports are reached through `fetch`.
 """
 
 import contextlib
@@ -58,6 +58,8 @@ class World:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(timeout=60)
+            if process.stderr is not None:
+                process.stderr.close()
         assert self._namespace is not None
         assert self._namespace.stdout is not None
         self._namespace.kill()
@@ -139,12 +141,16 @@ class World:
 
     def scow(self, *arguments: str, status: int = 0, data: bytes | None = None, **options: Any) -> str:
         """Run our CLI; its standard output. The exit status must be `status`."""
-        return self._run([str(BIN / "scow"), "-H", f"unix://{self.socket}", *arguments], status, data, **options)
+        return self._run([str(BIN / "scow"), *self._host(arguments), *arguments], status, data, **options)
 
     def docker_cli(self, *arguments: str, status: int = 0, data: bytes | None = None, **options: Any) -> str:
         """Run the real docker CLI; its standard output."""
         assert DOCKER_CLI is not None
-        return self._run([DOCKER_CLI, "-H", f"unix://{self.socket}", *arguments], status, data, **options)
+        return self._run([DOCKER_CLI, *self._host(arguments), *arguments], status, data, **options)
+
+    def _host(self, arguments: tuple[str, ...]) -> list[str]:
+        """The option that names this engine, unless the words name another."""
+        return [] if arguments[:1] == ("-H",) else ["-H", f"unix://{self.socket}"]
 
     def _run(self, command: list[str], status: int, data: bytes | None, **options: Any) -> str:
         environment = dict(os.environ, DOCKER_BUILDKIT="0", HOME=str(self.root), **options.pop("env", {}))

@@ -97,7 +97,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("--dns-search", "dns-search", "list", (), "Search domain for containers"),
     Option("--host-gateway-ip", "host-gateway-ip", "text", "", "Address that host-gateway stands for"),
     Option("--label", "labels", "list", (), "Label of this daemon: KEY=VALUE"),
-    Option("--log-driver", "log-driver", "text", "local", "Log driver of new containers: local, json-file or none"),
+    Option("--log-driver", "log-driver", "text", "json-file", "Log driver of new containers: local, json-file or none"),
     Option("--log-opt", "log-opts", "map", {}, "Option of the log driver: KEY=VALUE"),
     Option("--default-shm-size", "default-shm-size", "text", "64m", "Size of /dev/shm"),
     Option("--init", "init", "flag", False, "Run an init as the first process of every container"),

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -26,10 +27,15 @@ from scow.oci.platform import Platform
 from scow.registry.auth import AuthConfig
 from scow.web.jsonlines import JsonLines
 from scow.web.request import Query, Request
-from scow.web.response import NO_CONTENT, Response, json_response
+from scow.web.response import NO_CONTENT, Response, encode, json_response
 from scow.web.router import Routes
 
 routes = Routes()
+
+log = logging.getLogger("scow.daemon")
+
+#: Characters a client may be behind before the command it watches has to wait.
+MAX_BEHIND = 1 << 20
 
 #: Largest X-Registry-Config (base64).
 MAX_AUTH = 1 << 20
@@ -50,34 +56,62 @@ async def image_build(engine: Engine, request: Request) -> Response:
     """ImageBuild: build an image from a context."""
     options = build_options(request.query, request.headers.get("x-registry-config", ""))
     build = await engine.builder.receive(request.stream(), options)
-    lines = JsonLines()
-    if request.query.text("version") == "2" and not options.quiet:
-        lines.put({"stream": "This request has no BuildKit session: building with the classic builder's progress.\n"})
+    talk = Talk(options.quiet)
+    if request.query.text("version") == "2":
+        talk.tell({"stream": "This request has no BuildKit session: building with the classic builder's progress.\n"})
     # Started here, not by the body: a client that is gone before the first byte must not leave the context behind.
-    work = asyncio.ensure_future(_work(engine, build, request.query.text("buildid"), lines))
-    return Response(200, _body(lines, work))
+    work = asyncio.ensure_future(_work(engine, build, request.query.text("buildid"), talk))
+    return Response(200, talk.body(work))
 
 
-async def _body(lines: JsonLines, work: "asyncio.Future[None]") -> AsyncIterator[bytes]:
-    try:
-        async for chunk in lines:
-            yield chunk
-    finally:
-        work.cancel()
-        await asyncio.wait([work])
+class Talk:
+    """The lines on their way to one client, and how far behind the client is."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.lines = JsonLines()
+        self._quiet = quiet
+        self._behind = 0
+        self._caught_up = asyncio.Event()
+
+    def tell(self, value: Mapping[str, Any]) -> None:
+        """Send one progress object; with ``q`` there are none."""
+        if not self._quiet:
+            self._behind += len(value.get("stream", ""))
+            self.lines.put(value)
+
+    async def pace(self) -> None:
+        """Wait until the client has less than `MAX_BEHIND` left to read: a command that prints without end must not
+        fill the memory.
+        """
+        while self._behind > MAX_BEHIND:
+            self._caught_up.clear()
+            await self._caught_up.wait()
+
+    async def body(self, work: "asyncio.Future[None]") -> AsyncIterator[bytes]:
+        """The lines as bytes; ends the build when the client goes away."""
+        try:
+            async for chunk in self.lines:
+                sent = self._behind
+                yield chunk
+                self._behind -= sent
+                self._caught_up.set()
+            await asyncio.wait([work])
+            error = None if work.cancelled() else work.exception()
+            if error is not None:
+                log.error("build failed", exc_info=error)
+                text = f"internal error: {type(error).__name__}: {error}"
+                yield encode({"errorDetail": {"message": text}, "error": text}) + b"\r\n"
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
 
 
-async def _work(engine: Engine, build: Build, key: str, lines: JsonLines) -> None:
+async def _work(engine: Engine, build: Build, key: str, talk: Talk) -> None:
     """Carry out the build; whatever happens ends up as lines."""
-    quiet = build.options.quiet
-
-    def tell(value: Mapping[str, Any]) -> None:
-        if not quiet:
-            lines.put(value)
-
+    lines = talk.lines
     try:
-        image = await engine.builder.carry_out(build, tell, key)
-        if quiet:
+        image = await engine.builder.carry_out(build, talk.tell, key, talk.pace)
+        if build.options.quiet:
             lines.put({"stream": f"{image.id}\n"})
     except CommandFailed as error:
         lines.put({"errorDetail": {"code": error.code, "message": str(error)}, "error": str(error)})
