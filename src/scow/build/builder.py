@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,6 +57,10 @@ class Build:
     names: tuple[Reference, ...]
 
 
+async def _at_once() -> None:
+    """The pace of a reader who is never behind."""
+
+
 class Builder:
     """Builds images; `root` is its own folder, `<data root>/build`. `open` before use, `close` at the end."""
 
@@ -85,8 +89,9 @@ class Builder:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mounts = MountFolders(self._folder / "cachemounts")
         self._cache = Cache(self._folder / "cache.db")
-        images.claim(self._cache.claims)
+        images.claim(self._claims)
         self._running: dict[str, asyncio.Task[object]] = {}
+        self._at_work: dict[str, Workplace] = {}
         self._closing = False
 
     async def open(self) -> None:
@@ -96,6 +101,12 @@ class Builder:
                 await run.stop(task)
                 await self._networks.release(task.id)
         await asyncio.to_thread(self._sweep)
+
+    def _claims(self) -> Iterator[str]:
+        """What the images room must not collect: the cache, and what builds under way stand on."""
+        yield from self._cache.claims()
+        for work in list(self._at_work.values()):
+            yield from list(work.chains)
 
     def _sweep(self) -> None:
         for info in list(self._snapshots.walk()):
@@ -180,19 +191,22 @@ class Builder:
         build.context.close()
         await _removed(build.folder)
 
-    async def carry_out(self, build: Build, progress: Progress, key: str = "") -> Image:
+    async def carry_out(
+        self, build: Build, progress: Progress, key: str = "", pace: Callable[[], Awaitable[None]] = _at_once
+    ) -> Image:
         """Execute a received build; it is gone afterwards, whatever happens.
 
         Args:
             progress: told the classic builder's JSON objects, on the loop's thread.
             key: a name under which `cancel` finds the build, besides its id.
+            pace: awaited while a command prints; returns when the reader of `progress` has caught up.
 
         Raises:
             EngineError: the first thing that failed, in Docker's words; `code` of a failed RUN is in
                 ``steps.run.CommandFailed``.
             Cancelled: by `cancel`.
         """
-        task = asyncio.ensure_future(self._carry_out(build, progress))
+        task = asyncio.ensure_future(self._carry_out(build, progress, pace))
         names = {build.id, key or build.id}
         for name in names:
             self._running[name] = task
@@ -207,11 +221,12 @@ class Builder:
         task = self._running.get(key)
         return task is not None and task.cancel()
 
-    async def _carry_out(self, build: Build, progress: Progress) -> Image:
+    async def _carry_out(self, build: Build, progress: Progress, pace: Callable[[], Awaitable[None]]) -> Image:
         work = Workplace(
             build.id, build.folder, build.context, build.options, self._cache, self._content,
-            self._images, self._snapshots, self._networks, self._tasks, self._mounts,
+            self._images, self._snapshots, self._networks, self._tasks, self._mounts, pace,
         )  # fmt: skip
+        self._at_work[build.id] = work
         try:
             # Layers that are found here must still be here when the image is written.
             with self._content.leases.hold():
@@ -222,6 +237,9 @@ class Builder:
                 state = await solve(work, planned, images, platform, Classic(planned, progress))
                 return await self._finish(work, planned, images, state, platform, build, progress)
         finally:
+            # From here on the cache's claim protects them, or nothing has to.
+            self._content.leases.settle(work.blobs)
+            del self._at_work[build.id]
             await asyncio.shield(self.discard(build))
 
     async def _plan(self, build: Build, progress: Progress) -> tuple[Plan, dict[tuple[str, str], Image]]:
@@ -263,9 +281,15 @@ class Builder:
 
     async def prune(self, pruned: Pruned) -> tuple[list[str], int]:
         """Remove build cache; ids of what went and bytes set free."""
-        return await asyncio.to_thread(
-            prune, self._cache, self._mounts, self._images, self._snapshots, self._content, pruned
+
+        def in_use(chain: str) -> bool:
+            return any(chain in work.chains for work in list(self._at_work.values()))
+
+        deleted, freed = await asyncio.to_thread(
+            prune, self._cache, self._mounts, self._images, self._snapshots, self._content, pruned, in_use
         )
+        self._events.publish("builder", "prune", "", {"reclaimed": str(freed)})
+        return deleted, freed
 
     async def disk_usage(self) -> list[dict[str, object]]:
         """The cache as the API's BuildCache objects."""

@@ -4,9 +4,8 @@ A layer blob and snapshot go with the last record that names them, unless an ima
 Blocking.
 """
 
-import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from scow.api.units import rfc3339
@@ -21,6 +20,13 @@ from scow.snapshots.snapshotter import Snapshotter
 from scow.snapshots.store import tree_usage
 
 _SECOND = 1_000_000_000
+
+InUse = Callable[[str], bool]
+
+
+def _never(chain: str) -> bool:
+    """No build is under way."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +64,23 @@ class Item:
     record: Record | None = None
 
 
-def items(cache: Cache, mounts: MountFolders, images: Images) -> list[Item]:
-    """Everything in the cache, least recently used first."""
+def items(cache: Cache, mounts: MountFolders, images: Images, in_use: InUse = _never) -> list[Item]:
+    """Everything in the cache, least recently used first; `in_use` knows the chain ids of builds under way."""
     chains = _image_chains(images)
-    found = [_step_item(record, chains) for record in cache.records()]
+    found = [_step_item(record, chains, in_use(record.chain)) for record in cache.records()]
     for name, description, made, used in cache.mounts():
         folder = mounts.root / name
         size = tree_usage(str(folder)) if folder.is_dir() else 0
-        in_use = bool(mounts.users.get(name))
-        found.append(Item(name, "exec.cachemount", description, size, made, used, 0, False, in_use))
+        busy = bool(mounts.users.get(name))
+        found.append(Item(name, "exec.cachemount", description, size, made, used, 0, False, busy))
     return sorted(found, key=lambda item: item.used)
 
 
-def _step_item(record: Record, chains: set[str]) -> Item:
+def _step_item(record: Record, chains: set[str], in_use: bool) -> Item:
     size = record.size if record.layer else 0
     shared = record.layer is not None and record.chain in chains
     return Item(
-        record.key, "regular", record.description, size, record.made, record.used, record.uses, shared, False, record
+        record.key, "regular", record.description, size, record.made, record.used, record.uses, shared, in_use, record
     )
 
 
@@ -101,10 +107,16 @@ def disk_usage(cache: Cache, mounts: MountFolders, images: Images) -> list[dict[
 
 
 def prune(
-    cache: Cache, mounts: MountFolders, images: Images, snapshots: Snapshotter, content: ContentStore, pruned: Pruned
+    cache: Cache,
+    mounts: MountFolders,
+    images: Images,
+    snapshots: Snapshotter,
+    content: ContentStore,
+    pruned: Pruned,
+    in_use: InUse = _never,
 ) -> tuple[list[str], int]:
-    """Remove what `pruned` says; ids of what went and bytes set free."""
-    chosen = _chosen(items(cache, mounts, images), pruned)
+    """Remove what `pruned` says but for what builds under way stand on; ids of what went and bytes set free."""
+    chosen = _chosen(items(cache, mounts, images, in_use), pruned)
     freed = 0
     for item in chosen:
         if item.record is None:
@@ -112,7 +124,7 @@ def prune(
             freed += item.size
         else:
             cache.forget(item.id)
-    freed += _remove_layers(cache, images, snapshots, content, [item.record for item in chosen if item.record])
+    freed += _remove_layers(cache, images, snapshots, content, [item.record for item in chosen if item.record], in_use)
     return [item.id for item in chosen], freed
 
 
@@ -148,7 +160,7 @@ def _remove_mount(cache: Cache, mounts: MountFolders, name: str) -> None:
 
 
 def _remove_layers(
-    cache: Cache, images: Images, snapshots: Snapshotter, content: ContentStore, gone: Iterable[Record]
+    cache: Cache, images: Images, snapshots: Snapshotter, content: ContentStore, gone: Iterable[Record], in_use: InUse
 ) -> int:
     """Snapshots and blobs nothing else names; those on top first, since one below has children."""
     kept_chains = _image_chains(images) | {record.chain for record in cache.records()}
@@ -157,16 +169,13 @@ def _remove_layers(
     freed = 0
     waiting = {record.chain for record in gone if record.layer and record.chain not in kept_chains}
     while waiting:
-        removed = {chain for chain in waiting if _remove_snapshot(snapshots, chain)}
+        removed = {chain for chain in waiting if not in_use(chain) and _remove_snapshot(snapshots, chain)}
         if not removed:
             break
         waiting -= removed
-    blobs = {record.layer.digest: record.layer.size for record in gone if record.layer}
-    for digest, size in blobs.items():
+    for digest in {record.layer.digest for record in gone if record.layer}:
         if digest not in kept_blobs:
-            with contextlib.suppress(NotFound):
-                content.delete(digest)
-                freed += size
+            freed += content.collect(digest)
     return freed
 
 

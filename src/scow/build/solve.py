@@ -90,6 +90,7 @@ class _Solver:
                     self.failed = True
                     self.sink(Failed(step))
                 raise
+            self.work.chains.add(state.chain)
             self.states[step.id].set_result(state)
 
     async def _step(self, step: Step) -> State:
@@ -122,6 +123,8 @@ class _Solver:
         finally:
             if gathered is not None:
                 gathered.close()
+        if record.layer is not None:
+            self.work.blobs.add(record.layer.digest)
         state = extended(parent, step, record)
         ran = self.work.key(step.id) if not cached and isinstance(step.op, RunOp) else ""
         self.sink(Done(step, self._id(state), cached, ran and self._shown_id(step)))
@@ -156,6 +159,7 @@ class _Solver:
         """What is known for the key, if blob and snapshot are still there."""
         record = self.work.cache.get(key)
         if record is not None:
+            self.work.chains.add(record.chain)  # before it is looked for: from here on it stays
             if self._usable(record, parent):
                 return record
             self.work.cache.forget(key)
@@ -232,13 +236,20 @@ class _Solver:
 
     def _layer(self, key: str, parent: State, step: Step, snapshot: str) -> Record:
         """The changed files as a layer; none if nothing changed."""
-        if not changes(self.work.snapshots, snapshot):
+        if self._unchanged(step, snapshot):
             self.work.snapshots.remove(snapshot)
             return self._record(key, parent, step)
         descriptor, diff_id, chain = self.work.images.add_layer(snapshot)
         return replace(
             self._record(key, parent, step), layer=descriptor, diff_id=diff_id, chain=chain, size=descriptor.size
         )
+
+    def _unchanged(self, step: Step, snapshot: str) -> bool:
+        """Whether there is nothing to store. What a command leaves is compared with what was there before."""
+        snapshots = self.work.snapshots
+        if not snapshots.merged and not any(snapshots.upper(snapshot).iterdir()):
+            return True
+        return isinstance(step.op, RunOp) and not changes(snapshots, snapshot)
 
     def _record(self, key: str, parent: State, step: Step) -> Record:
         epoch = self.plan.epoch

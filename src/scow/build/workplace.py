@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from scow.build.options import BuildOptions
 from scow.content.store import ContentStore
 from scow.images.store import Images
 from scow.networks.service import Networks
+from scow.oci.digest import Digest
 from scow.snapshots.snapshotter import Snapshotter
 from scow.tasks.tasks import Tasks
 
@@ -38,6 +40,8 @@ class Workplace:
     Attributes:
         id: 32 hex digits, in every key the build makes.
         folder: temporary files of this build; removed with it.
+        pace: awaited while a command prints: returns when whoever reads the progress has caught up.
+        chains, blobs: what this build counts on; nobody may remove it meanwhile.
     """
 
     id: str
@@ -51,6 +55,9 @@ class Workplace:
     networks: Networks
     tasks: Tasks
     mounts: MountFolders
+    pace: Callable[[], Awaitable[None]]
+    chains: set[str] = field(default_factory=set)
+    blobs: set[Digest] = field(default_factory=set)
     _made: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -6,6 +6,7 @@ does and leave nothing in the layer. Its output is streamed; when the build is c
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,10 +42,10 @@ _KILL = 9
 
 
 class CommandFailed(EngineError):
-    """The command of a RUN ended with another code than 0."""
+    """The command of a RUN ended with another code than 0, or could not be executed (126, 127)."""
 
-    def __init__(self, command: str, code: int) -> None:
-        super().__init__(f"The command '{command}' returned a non-zero code: {code}")
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
         self.code = code
 
 
@@ -80,6 +81,8 @@ async def execute(work: Workplace, step: Step, op: RunOp, snapshot: str, chains:
             await asyncio.to_thread(stubs.clean)
         finally:
             os.close(root_fd)
+        if not work.snapshots.merged:
+            await asyncio.to_thread(stubs.tidy, work.snapshots.upper(snapshot))
 
 
 async def _in_network(
@@ -124,9 +127,9 @@ async def _attached(
         request = LaunchRequest(
             key, spec, root_fd, sandbox.fd, seccomp=filter_program, attachments=(attachment,), files=files
         )
-        task = await _launched(work, request, op)
+        task = await _launched(work, request)
         sandbox.close()
-        await _stream(attachment, step, sink)
+        await _stream(work, attachment, step, sink)
         status = await task.wait()
     finally:
         attachment.close()
@@ -134,18 +137,17 @@ async def _attached(
             await asyncio.shield(stop(task))
     if status.code:
         text = _shown(op)
-        if status.oom_killed:
-            raise CommandFailed(f"{text} (out of memory)", status.code)
-        raise CommandFailed(text, status.code)
+        why = ": it needed more memory than it may use" if status.oom_killed else ""
+        raise CommandFailed(f"The command '{text}' returned a non-zero code: {status.code}{why}", status.code)
 
 
-async def _launched(work: Workplace, request: LaunchRequest, op: RunOp) -> Task:
-    """Launch; when the program cannot be executed, in the words and with the code the shell would give."""
+async def _launched(work: Workplace, request: LaunchRequest) -> Task:
+    """Launch; a program that cannot be executed gives the code a shell would give."""
     try:
         return await work.tasks.launch(request)
     except TaskFailed as error:
         if error.stage == "exec":
-            raise CommandFailed(f"{_shown(op)}: {error}", 127 if error.errno == 2 else 126) from None
+            raise CommandFailed(str(error), 127 if error.errno == errno.ENOENT else 126) from None
         raise
 
 
@@ -155,10 +157,11 @@ def _shown(op: RunOp) -> str:
     return " ".join(op.command)
 
 
-async def _stream(attachment: Attachment, step: Step, sink: Sink) -> None:
+async def _stream(work: Workplace, attachment: Attachment, step: Step, sink: Sink) -> None:
     """Cut the shim's frames apart: one byte stream number, three of zero, four of length, then the data."""
     waiting = bytearray()
     while data := await attachment.read():
+        await work.pace()
         waiting += data
         while len(waiting) >= _HEADER:
             size = int.from_bytes(waiting[4:_HEADER], "big")
