@@ -167,9 +167,7 @@ def first_host(one: Host, work: Path) -> None:
         one.scow("version", "--format", "scowd {{.Server.Version}}, API {{.Server.APIVersion}}")
     with step("Base images without any registry: Debian's static busybox, and the host's own Python"):
         one.scow("image", "bootstrap", "busybox")
-        one.scow(
-            "image", "from-host", "python", HOST_PYTHON, "/bin/sh", "/bin/mkdir", "/bin/ls", "/bin/hostname", "/bin/ps"
-        )
+        one.scow("image", "from-host", "python", HOST_PYTHON, "/bin/sh", "/bin/mkdir", "/bin/ls", "/bin/hostname")
         one.scow("images")
     with step("Build a web application from a two-stage Dockerfile"):
         shutil.copytree(HERE / "demo-app", work / "app")
@@ -195,7 +193,8 @@ def sharing(one: Host) -> None:
         one.scow("diff", "web1")
         one.scow("ps", "-s", "--format", "table {{.Names}}\t{{.Size}}")
     with step("Isolation: own processes, own network, own hostname, a memory limit that holds"):
-        one.scow("exec", "web1", "ps", "-e", "-o", "pid,args")
+        one.scow("exec", "web1", "sh", "-c", "echo /proc/[0-9]*")
+        one.scow("top", "web1")
         one.scow("exec", "web1", "hostname")
         one.scow("run", "--rm", "--network", "none", "busybox", "ip", "-o", "link")
         one.scow("run", "--name", "hungry", "--memory", "32m", "busybox", "sh", "-c", "tail /dev/zero", status=137)
