@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 from scow.build import archives, ignore
 from scow.build.dockerfile.lexer import MAX_SIZE
 from scow.build.feed import pump
-from scow.build.steps.tree import Tree
+from scow.build.tree import Tree
 from scow.errors import InvalidArgument, NoSpace
 from scow.linux.fds import open_in_root
 from scow.linux.mount import new_mount

@@ -2,7 +2,16 @@
 
 from scow.build.options import BuildOptions
 from scow.build.progress import Progress
-from scow.errors import NoSuchImage
+from scow.errors import (
+    EngineError,
+    Forbidden,
+    InvalidArgument,
+    NoSuchImage,
+    NotFound,
+    System,
+    Unauthorized,
+    Unavailable,
+)
 from scow.images.image import Image
 from scow.images.pull import pull
 from scow.images.store import Images
@@ -13,6 +22,10 @@ from scow.registry.client.registry import Registry
 
 #: What ``X-Registry-Config`` calls the default registry.
 _HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", DEFAULT_DOMAIN)
+
+
+#: What an error of the registry stays when the image's name is added to its text.
+_KINDS = (NotFound, Unauthorized, Forbidden, InvalidArgument, Unavailable)
 
 
 class Resolver:
@@ -39,7 +52,11 @@ class Resolver:
                 return local
             raise NoSuchImage(reference)
         named = Reference.parse(reference)
-        return await pull(self._images, self._registry, named, wanted, auth_for(named, options), progress)
+        try:
+            return await pull(self._images, self._registry, named, wanted, auth_for(named, options), progress)
+        except EngineError as error:
+            kind = next((kind for kind in _KINDS if isinstance(error, kind)), System)
+            raise kind(f"failed to resolve source metadata for {named}: {error}") from error
 
     def _local(self, reference: str, platform: Platform | None) -> Image | None:
         try:

@@ -14,7 +14,7 @@ from scow.build.graph import CONTEXT, CopyOp
 from scow.build.steps import source
 from scow.build.steps.modes import parse_mode
 from scow.build.steps.place import Placement, open_folder
-from scow.build.steps.tree import Match, Tree, digest, select
+from scow.build.tree import Match, Tree, digest, select
 from scow.build.workplace import Workplace
 from scow.errors import InvalidArgument
 from scow.linux.fds import open_in_root

@@ -20,7 +20,7 @@ from scow.build.dockerfile.mounts import Mount
 from scow.build.graph import CONTEXT, PlannedMount, RunOp
 from scow.build.steps.copy import Gathered, stage_tree
 from scow.build.steps.place import Placement
-from scow.build.steps.tree import Tree, digest, select
+from scow.build.tree import Tree, digest, select
 from scow.build.workplace import Workplace
 from scow.errors import InvalidArgument, Unsupported
 from scow.linux.fds import open_in_root

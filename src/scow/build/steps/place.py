@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from scow.build.ignore import Ignore
 from scow.build.steps.modes import Mode
-from scow.build.steps.tree import Entry, Match, walk
+from scow.build.tree import Entry, Match, walk
 from scow.errors import EngineError, InvalidArgument, System
 from scow.fileio import no_space
 from scow.linux.fds import create_in_root, open_in_root

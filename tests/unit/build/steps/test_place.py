@@ -10,7 +10,7 @@ import pytest
 from scow.build import ignore
 from scow.build.steps.modes import parse_mode
 from scow.build.steps.place import Placement
-from scow.build.steps.tree import Tree, digest, select
+from scow.build.tree import Tree, digest, select
 from scow.errors import InvalidArgument, NotFound
 
 NOTHING = ignore.Ignore()
