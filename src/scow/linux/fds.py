@@ -66,7 +66,26 @@ def create_in_root(root_fd: int, path: str, directory: bool, mode: int = 0o755) 
     try:
         return open_in_root(root_fd, path, os.O_PATH)
     except FileNotFoundError:
-        return _walk(root_fd, path, directory, mode)
+        made = _make_last(root_fd, path, mode) if directory else None
+        return _walk(root_fd, path, directory, mode) if made is None else made
+
+
+def _make_last(root_fd: int, path: str, mode: int) -> int | None:
+    """The usual case, in three calls: only the last folder is missing. None if it is not so simple."""
+    parent, _, name = path.rstrip("/").rpartition("/")
+    if name in ("", ".", ".."):
+        return None
+    try:
+        parent_fd = open_in_root(root_fd, parent or "/", os.O_PATH | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        os.mkdir(name, mode, dir_fd=parent_fd)
+        return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_DIRECTORY, dir_fd=parent_fd)
+    except OSError:  # a dangling symlink is in the way, or somebody was quicker
+        return None
+    finally:
+        os.close(parent_fd)
 
 
 def _walk(root_fd: int, path: str, directory: bool, mode: int) -> int:

@@ -19,7 +19,7 @@ from scow.errors import InvalidArgument
 from scow.linux import cgroup as hierarchies
 from scow.linux import pty
 from scow.linux.fds import close_all_but, join_session_keyring
-from scow.linux.namespaces import KINDS, setns, unshare
+from scow.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, KINDS, setns, unshare
 from scow.linux.proc import set_domainname, set_title
 from scow.runtime import documents, hooks, process, rootfs, terminal
 from scow.runtime.apply import apply, attach_root, pivot
@@ -65,6 +65,7 @@ class Setup:
 
     __slots__ = (
         "cgroup",
+        "cgroup_follows",
         "filter_program",
         "gate_fd",
         "id",
@@ -89,6 +90,7 @@ class Setup:
         permitted: int = 0,
         gate_fd: int | None = None,
         state: dict[str, Any] | None = None,
+        cgroup_follows: bool = False,
     ) -> None:
         self.id = id
         self.spec = spec
@@ -100,6 +102,7 @@ class Setup:
         self.permitted = permitted
         self.gate_fd = gate_fd  # a FIFO to wait for before the program starts
         self.state = state or {}
+        self.cgroup_follows = cgroup_follows  # it is being made while the child does other things
 
     def told(self, directory: str) -> tuple[dict[str, Any], list[int]]:
         """What a parked child has to be told: a message, and the descriptors that belong to it.
@@ -107,11 +110,10 @@ class Setup:
         Args:
             directory: holds config.json (`spec`) and, if there is a filter, FILTER_NAME.
         """
-        group = self.cgroup
         message = {
             "id": self.id,
             "directory": directory,
-            "cgroup": None if group is None else {"path": group.path, "v1": group.v1, "v2": group.v2},
+            "cgroup": self.cgroup_follows,
             "filter": self.filter_program is not None,
             "network": self.network_fd is not None,
             "terminal": self.stdio is None,
@@ -126,7 +128,6 @@ class Setup:
     def adopted(cls, message: dict[str, Any], fds: list[int], permitted: int) -> Setup:
         """The reverse of `told`, in the parked child."""
         directory = message["directory"]
-        group = message["cgroup"]
         program = None
         if message["filter"]:
             with open(f"{directory}/{FILTER_NAME}", "rb") as file:
@@ -136,12 +137,13 @@ class Setup:
             message["id"],
             documents.load(f"{directory}/{CONFIG}"),
             root,
-            cgroup=None if group is None else Cgroup(group["path"], hierarchies.layout(), group["v1"], group["v2"]),
+            cgroup=None,
             stdio=None if message["terminal"] else (rest[0], rest[1], rest[2]),
             network_fd=rest[-1] if message["network"] else None,
             filter_program=program,
             permitted=permitted,
             state=message["state"],
+            cgroup_follows=message["cgroup"],
         )
 
     def namespaces(self) -> dict[str, str]:
@@ -179,7 +181,7 @@ def enter(setup: Setup, channel: Channel, progress: process.Progress) -> None:
     program = spec["process"]
     progress.stage = "limits"
     process.limit(program)
-    _take_namespaces(setup, progress)
+    _take_namespaces(setup, channel, progress)
     _name(setup, progress)
     progress.stage = "mount"
     os.umask(0)
@@ -209,7 +211,7 @@ def enter(setup: Setup, channel: Channel, progress: process.Progress) -> None:
     process.execute(program, channel, progress)
 
 
-def _take_namespaces(setup: Setup, progress: process.Progress) -> None:
+def _take_namespaces(setup: Setup, channel: Channel, progress: process.Progress) -> None:
     """Join what is to be shared, enter the cgroup, then leave the rest; pid was seen to before the fork."""
     progress.stage = "namespaces"
     fresh = 0
@@ -225,15 +227,31 @@ def _take_namespaces(setup: Setup, progress: process.Progress) -> None:
         os.close(fd)
     if setup.network_fd is not None:
         setns(setup.network_fd, KINDS["network"][0])
+    unshare(fresh & ~CLONE_NEWCGROUP)
+    if fresh & CLONE_NEWNET:
+        _loopback_up()
+    progress.stage = "cgroup"
+    if setup.cgroup_follows:
+        setup.cgroup = _awaited_cgroup(channel)
     if setup.cgroup is not None:
         # By itself: moving another process waits for an RCU grace period (milliseconds); and before the cgroup
         # namespace is made, whose root is the group one is in then.
-        progress.stage = "cgroup"
         setup.cgroup.join_self()
     progress.stage = "namespaces"
-    unshare(fresh)
-    if fresh & KINDS["network"][0]:
-        _loopback_up()
+    unshare(fresh & CLONE_NEWCGROUP)
+
+
+def cgroup_message(group: Cgroup) -> dict[str, Any]:
+    """What a child needs to know of a group made for it."""
+    return {"cgroup": {"path": group.path, "v1": group.v1, "v2": group.v2}}
+
+
+def _awaited_cgroup(channel: Channel) -> Cgroup:
+    message, _ = channel.receive()
+    if message is None:
+        os._exit(1)
+    told = message["cgroup"]
+    return Cgroup(told["path"], hierarchies.layout(), told["v1"], told["v2"])
 
 
 def _loopback_up() -> None:

@@ -99,8 +99,9 @@ def become(
     close_all_but({channel.socket.fileno()})
     os.umask(user.get("umask", 0o022))
     wanted = process.get("capabilities") or {}
+    masks: dict[tuple[str, ...], int] = {(): 0}
     bounding, effective, allowed, inheritable, ambient = (
-        mask(wanted.get(kind) or []) & permitted
+        _mask(tuple(wanted.get(kind) or ()), masks) & permitted
         for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
     )
     progress.stage = "cwd"
@@ -117,14 +118,24 @@ def become(
     progress.stage = "user"
     take_user(user)
     progress.stage = "capabilities"
-    set_sets(permitted, permitted, inheritable)  # setuid cleared the effective set, which set_all needs
-    set_all(_EVERY, effective, allowed, inheritable, ambient)  # the bounding set has been cut above, with CAP_SETPCAP
+    # The bounding set was cut above, while CAP_SETPCAP was there; the ambient set is empty to begin with.
+    if ambient:
+        set_all(_EVERY, effective, allowed, inheritable, ambient)
+    else:
+        set_sets(effective, allowed, inheritable)
     if not entered:
         progress.stage = "cwd"
         _chdir(folder, forgive=False)
     if only_safe and filter_program:
         progress.stage = "seccomp"
         seccomp.load(filter_program)
+
+
+def _mask(names: tuple[str, ...], known: dict[tuple[str, ...], int]) -> int:
+    """`mask`, worked out once for sets that are alike, as they mostly are."""
+    if names not in known:
+        known[names] = mask(names)
+    return known[names]
 
 
 def take_user(user: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import Following, Started, adopt, begin, park, state_of
 from scow.runtime.exec import begin_exec
-from scow.runtime.init import FILTER_NAME, Setup
+from scow.runtime.init import FILTER_NAME, Setup, cgroup_message
 from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
 from scow.shim.loop import READ, Loop
@@ -150,8 +150,6 @@ class Shim:
                 with open(f"{self.directory}/{FILTER_NAME}", "rb") as file:
                     self.filter_program = file.read()
             linux = self.spec.get("linux") or {}
-            if linux.get("cgroupsPath"):
-                self.cgroup = Cgroup.create(linux["cgroupsPath"], linux.get("resources"))
             terminal = bool(self.spec["process"].get("terminal"))
             child = self.first = Child(None, terminal, self.waiting)
             stdio = None if terminal else child.pipes.make(bool(self.request["stdin"]))
@@ -159,7 +157,8 @@ class Shim:
                 self.id,
                 self.spec,
                 self.rootfs_fd,
-                cgroup=self.cgroup,
+                cgroup=None,
+                cgroup_follows=bool(linux.get("cgroupsPath")),
                 stdio=stdio,
                 network_fd=self.network_fd,
                 filter_program=self.filter_program,
@@ -167,9 +166,14 @@ class Shim:
                 state=state_of(self.id, "creating", 0, self.directory, self.spec.get("annotations") or {}),
             )
             self._follow(child, self._begin(setup))
+            if setup.cgroup_follows:
+                self.cgroup = Cgroup.create(linux["cgroupsPath"], linux.get("resources"))
+                if child.following is not None:
+                    child.following.channel.send(cgroup_message(self.cgroup))
             # Meanwhile, on the other processor:
             if self.request["log"] is not None:
                 self.log = open_writer(LogConfig(**self.request["log"]))
+            self._record_state(child)
             self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
             self.loop.watch(self.listener.fileno(), READ, self._accept)
         except Failed as error:
@@ -178,6 +182,17 @@ class Shim:
             self._failed_to_launch(Failed("cgroup", 0, "", str(error)))
         except OSError as error:
             self._failed_to_launch(Failed("shim", error.errno or 0, str(error.filename or ""), str(error)))
+
+    def _record_state(self, child: Child) -> None:
+        """Who the container is, for a daemon that finds it without us."""
+        state = {
+            "id": self.id,
+            "pid": child.pid,
+            "start_time": child.start_time,
+            "boot": proc.boot_id(),
+            "shim": os.getpid(),
+        }
+        atomic_write(f"{self.directory}/{protocol.STATE_NAME}", documents.dump(state), durable=False)
 
     def _begin(self, setup: Setup) -> Following:
         """The parked child becomes the container, unless it was born in the wrong pid namespace."""
@@ -253,15 +268,6 @@ class Shim:
                 self.held.append(open_namespace("mount", child.pid))
             if self.network_fd is not None:
                 os.close(self.network_fd)
-            state = {
-                "id": self.id,
-                "pid": child.pid,
-                "start_time": child.start_time,
-                "boot": proc.boot_id(),
-                "shim": os.getpid(),
-                "started_at": child.started_at,
-            }
-            atomic_write(f"{self.directory}/{protocol.STATE_NAME}", documents.dump(state), durable=False)
             self._tell({"event": "started", **self._status()})
         else:
             self._answer(child, {"pid": child.pid, "started_at": child.started_at})

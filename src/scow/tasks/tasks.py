@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scow.errors import Conflict, InvalidArgument, System
-from scow.fileio import atomic_write, write_all
+from scow.fileio import write_all
 from scow.runtime.init import FILTER_NAME
 from scow.shim import protocol
 from scow.tasks.connection import Connection
@@ -82,8 +82,9 @@ class Tasks:
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._keeper = KeeperHandle(self._root)
+        # The keeper first: if it cannot be had, nothing has been taken up yet.
+        await self._keeper.open()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keeper.open())
             for entry in sorted(self._folder.iterdir()):
                 group.create_task(self._recover(entry))
 
@@ -210,17 +211,23 @@ def _prepare(directory: Path, request: LaunchRequest) -> None:
             if not path.startswith("/"):
                 raise InvalidArgument(f"invalid path {path!r} of a file in the container: it must be absolute")
             source = directory / "files" / str(number)
-            fd = os.open(source, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-            try:
-                os.fchmod(fd, 0o644)
-                write_all(fd, content)
-            finally:
-                os.close(fd)
+            _write(source, content, 0o644)
             mounts.append({"destination": path, "source": str(source), "type": "bind", "options": ["bind", "rprivate"]})
         spec = {**spec, "mounts": mounts}
     if request.seccomp is not None:
-        atomic_write(directory / FILTER_NAME, request.seccomp, durable=False)
-    atomic_write(directory / protocol.SPEC_NAME, json.dumps(spec).encode(), durable=False)
+        _write(directory / FILTER_NAME, request.seccomp)
+    _write(directory / protocol.SPEC_NAME, json.dumps(spec).encode())
+
+
+def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """A new file in a folder nobody knows of yet: no need for it to appear at once."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        if mode != 0o600:
+            os.fchmod(fd, mode)
+        write_all(fd, content)
+    finally:
+        os.close(fd)
 
 
 def _sweep(directory: Path) -> None:
