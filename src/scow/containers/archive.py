@@ -21,12 +21,10 @@ from scow.containers.context import Context
 from scow.containers.paths import below, clean, rests_on, split
 from scow.containers.tree import Packer
 from scow.errors import Conflict, Forbidden, InvalidArgument, NotFound, System
-from scow.linux.fds import open_in_root
+from scow.linux.fds import MAX_SYMLINKS, open_in_root
 from scow.snapshots import apply
 from scow.snapshots.compression import unpacked
 
-#: How often a path may cross from the root file system into a volume before it is called a loop.
-MAX_CROSSINGS = 8
 #: Go's os.FileMode bits, which the stat header shows.
 _GO_BITS = {
     stat.S_IFDIR: 1 << 31, stat.S_IFLNK: 1 << 27, stat.S_IFIFO: 1 << 25, stat.S_IFSOCK: 1 << 24,
@@ -67,18 +65,14 @@ def place_of(context: Context, container: Container, path: str, *, follow: bool)
     """Where `path` (clean) is. `follow` the last symlink, or name the link itself.
 
     Raises:
-        NotFound: a folder on the way does not exist.
+        InvalidArgument: too many symlinks.
     """
     with root_of(context, container) as root_fd:
         if container.running:
             yield Place(root_fd, path, _mount_over(container, path))
             return
-        fds: list[int] = []
-        try:
-            yield _descend(container, root_fd, path, follow=follow, fds=fds)
-        finally:
-            for fd in fds:
-                os.close(fd)
+        with _Walk(container, root_fd) as walk:
+            yield walk.place(walk.real(path, follow=follow))
 
 
 def _mount_over(container: Container, path: str) -> Mount | None:
@@ -87,42 +81,72 @@ def _mount_over(container: Container, path: str) -> Mount | None:
     return max(found, key=lambda mount: len(mount.destination), default=None)
 
 
-def _descend(container: Container, root_fd: int, path: str, *, follow: bool, fds: list[int]) -> Place:
-    """Follow `path` from the bare root file system into the volumes that would be mounted on it."""
-    for _ in range(MAX_CROSSINGS):
-        mount = _mount_over(container, path)
-        if mount is None:
-            real = _real(container, root_fd, path, follow=follow)
-            if real == path or _mount_over(container, real) is None:
-                return Place(root_fd, path, None)
-            path = real
-            continue
-        if mount.type == "tmpfs" or not mount.source:
-            return Place(root_fd, path, mount)
-        inside = below(path, mount.destination) or ""
-        if not os.path.isdir(mount.source):
-            fds.append(os.open(os.path.dirname(mount.source), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-            return Place(fds[-1], f"/{os.path.basename(mount.source)}", mount)
-        fds.append(os.open(mount.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        return Place(fds[-1], f"/{inside}", mount)
-    raise InvalidArgument(f"{path} leads through too many volumes: {os.strerror(errno.ELOOP)}")
+class _Walk:
+    """Follows paths of a stopped container as if its volumes were mounted; holds the volumes' descriptors meanwhile."""
 
+    def __init__(self, container: Container, root_fd: int) -> None:
+        self._container = container
+        self._root_fd = root_fd
+        self._fds: dict[str, int] = {}
 
-def _real(container: Container, root_fd: int, path: str, *, follow: bool) -> str:
-    """`path` with its symlinks resolved inside the root (the last only if `follow`); itself if it does not exist."""
-    folder, name = split(path)
-    try:
-        fd = open_in_root(root_fd, path if follow else folder, os.O_PATH)
-    except OSError:
-        return path
-    try:
-        # The name the kernel gives is the one inside the mount, for a detached mount has no other.
-        found = os.readlink(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
-    if follow or path == "/":
-        return clean(found)
-    return clean(f"{found}/{name}")
+    def __enter__(self) -> "_Walk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._fds.values():
+            os.close(fd)
+
+    def real(self, path: str, *, follow: bool) -> str:
+        """`path` in the container with its symlinks resolved, the last one only if `follow`.
+
+        What does not exist is taken as it is.
+        """
+        done = "/"
+        todo = list(reversed(path.split("/")))
+        links = 0
+        while todo:
+            name = todo.pop()
+            if name in ("", ".", ".."):
+                done = split(done)[0] if name == ".." else done
+                continue
+            here = clean(f"{done}/{name}")
+            target = self._link(here) if any(todo) or follow else None
+            if target is None:
+                done = here
+                continue
+            links += 1
+            if links > MAX_SYMLINKS:
+                raise InvalidArgument(f"{path}: {os.strerror(errno.ELOOP)}")
+            done = "/" if target.startswith("/") else done
+            todo.extend(reversed(target.split("/")))
+        return done
+
+    def _link(self, path: str) -> str | None:
+        """The target of the symlink at `path`, whose folder has none; None if it is none."""
+        place = self.place(path)
+        try:
+            fd = open_in_root(place.root_fd, place.path, os.O_PATH | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            return os.readlink("", dir_fd=fd) if stat.S_ISLNK(os.fstat(fd).st_mode) else None
+        finally:
+            os.close(fd)
+
+    def place(self, path: str) -> Place:
+        """Where the resolved `path` is: in the root file system, or in a volume's or bind's own folder."""
+        mount = _mount_over(self._container, path)
+        if mount is None or not mount.source or not os.path.exists(mount.source):
+            return Place(self._root_fd, path, mount)
+        folder, inside = mount.source, f"/{below(path, mount.destination)}"
+        if mount.subpath:
+            inside = clean(f"{mount.subpath}/{inside}")
+        if not os.path.isdir(folder):
+            folder, name = os.path.split(folder)
+            inside = f"/{name}"
+        if folder not in self._fds:
+            self._fds[folder] = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Place(self._fds[folder], inside, mount)
 
 
 # -- stat --
