@@ -41,8 +41,9 @@ def find(
         if named is not None:
             return named.image_id, reference, named
     if found is not None:
-        return _by_id(ref, found[1], images), None, None
-    raise NoSuchImage(reference.familiar() if reference is not None else ref)
+        return _by_id(reference.familiar() if reference is not None else ref, found[1], images), None, None
+    assert reference is not None  # else the text was refused above
+    raise NoSuchImage(reference.familiar())
 
 
 def _by_digest(reference: Reference, names: Mapping[str, Named], images: Mapping[Digest, Known]) -> Digest | None:
@@ -57,15 +58,15 @@ def _by_digest(reference: Reference, names: Mapping[str, Named], images: Mapping
     return None
 
 
-def _by_id(ref: str, digits: str, images: Mapping[Digest, Known]) -> Digest:
+def _by_id(shown: str, digits: str, images: Mapping[Digest, Known]) -> Digest:
     matches = _starting(digits, images)
     if not matches and len(digits) == 64:
         # A manifest's or index's digest is what other tools call the image.
         matches = [i for i, known in images.items() if digits in (known.manifest.digest.hex, known.target.digest.hex)]
     if not matches:
-        raise NoSuchImage(ref if len(digits) < 64 else f"sha256:{digits}")
+        raise NoSuchImage(shown)
     if len(matches) > 1:
-        raise InvalidArgument(f"multiple IDs found with provided prefix: {ref}: give more digits")
+        raise InvalidArgument(f"multiple IDs found with provided prefix: {digits}: give more digits")
     return matches[0]
 
 

@@ -209,14 +209,19 @@ class Images:
         Raises:
             InvalidArgument: no tar archive, or a hostile one.
         """
-        with self.content.leases.hold():
-            with LayerWriter(self.content) as writer:
-                plain = unpacked(stream)
-                while piece := plain.read(_PIECE):
-                    writer.write(piece)
-                layer, diff_id = writer.commit()
-            made = archive.new_config(changes or {}, diff_id, History(comment=message or "Imported from -"))
-            return self.add(made, [layer], name)
+        blobs: set[Digest] = set()
+        try:
+            with self.content.leases.hold():
+                with LayerWriter(self.content) as writer:
+                    plain = unpacked(stream)
+                    while piece := plain.read(_PIECE):
+                        writer.write(piece)
+                    layer, diff_id = writer.commit()
+                blobs.add(layer.digest)
+                made = archive.new_config(changes or {}, diff_id, History(comment=message or "Imported from -"))
+                return self.add(made, [layer], name)
+        finally:
+            self._release(blobs)
 
     # ── removing ──
 
@@ -363,20 +368,15 @@ class Images:
             DigestMismatch: a blob is not what it is called.
             NoSpace: the disk is full.
         """
-        with self.content.leases.hold():
-            blobs: set[Digest] = set()
-            try:
-                loaded = archive.load(self.content, stream, progress, blobs)
-            except BaseException:
-                self._release(blobs)
-                raise
+        blobs: set[Digest] = set()
         lines: Loaded = []
         try:
-            for item in loaded:
-                names: Sequence[Reference | None] = item.names or [None]
-                for name in names:
-                    image = self.put(item.manifest, name, item.index, pulled=False)
-                    lines.append(f"Loaded image: {name.familiar()}" if name else f"Loaded image ID: {image.id}")
+            with self.content.leases.hold():
+                for item in archive.load(self.content, stream, progress, blobs):
+                    names: Sequence[Reference | None] = item.names or [None]
+                    for name in names:
+                        image = self.put(item.manifest, name, item.index, pulled=False)
+                        lines.append(f"Loaded image: {name.familiar()}" if name else f"Loaded image ID: {image.id}")
         finally:
             self._release(blobs)
         return lines
