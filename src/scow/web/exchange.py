@@ -54,16 +54,13 @@ class Conversation(Body):
         """
         self.answered = False
         self._request = None
-        if not self.stream.pending and not self._http.trailing_data[0]:
-            try:
-                async with asyncio.timeout(IDLE_TIMEOUT):
-                    first = await self.stream.read(CHUNK)
-            except TimeoutError:
-                return None
-            self.stream.unread(first)
+        event = self._event()
+        if event is h11.NEED_DATA and not self._http.trailing_data[0]:
+            first = await self._first_bytes()
             if not first:
                 return None
-        event = self._event()
+            self._feed(first)
+            event = self._event()
         if event is h11.NEED_DATA:
             try:
                 async with asyncio.timeout(HEAD_TIMEOUT):
@@ -80,6 +77,16 @@ class Conversation(Body):
                 raise Refusal(400, "malformed request: both Content-Length and Transfer-Encoding")
             return event
         return None
+
+    async def _first_bytes(self) -> bytes:
+        """Wait for another request to begin; b"" when none does within `IDLE_TIMEOUT`."""
+        if self.stream.pending:
+            return await self.stream.read(CHUNK)
+        timer = asyncio.get_running_loop().call_later(IDLE_TIMEOUT, self.stream.close)
+        try:
+            return await self.stream.read(CHUNK)
+        finally:
+            timer.cancel()
 
     def _feed(self, data: bytes) -> None:
         try:
