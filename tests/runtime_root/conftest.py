@@ -1,6 +1,7 @@
 """A small world for real containers: busybox, overlays on it, tasks in an exec root of their own."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import uuid
@@ -137,6 +138,10 @@ def world(tmp_path: Path) -> Iterator[World]:
     yield made
     left = [path for path in Path("/sys/fs/cgroup").glob("*/scow-test/*") if path.is_dir()]
     assert left == []
+    for parent in ("scow-test", "scow-runtime"):
+        for path in Path("/sys/fs/cgroup").glob(f"*/{parent}"):
+            with contextlib.suppress(OSError):  # another test run has something in it
+                path.rmdir()
 
 
 @pytest.fixture

@@ -188,12 +188,13 @@ class Tasks:
 
 def _message(task: Task, request: LaunchRequest) -> Message:
     log = request.log
+    kept = ("driver", "path", "options", "attributes")
     return {
         "do": "shim",
         "id": request.id,
         "directory": str(task.directory),
         "stdin": request.stdin,
-        "log": None if log is None else {"driver": log.driver, "path": log.path, "options": dict(log.options)},
+        "log": None if log is None else {name: getattr(log, name) for name in kept},
         "network": request.network_fd is not None,
         "filter": request.seccomp is not None,
         "attachments": [attachment.streams.to_json() for attachment in request.attachments],
