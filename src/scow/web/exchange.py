@@ -35,6 +35,8 @@ CHUNK = 256 << 10
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_|~/-]{1,64}")
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _NO_BODY = frozenset({204, 304})
+#: Pieces below this are sent in one write with their framing.
+_SMALL = 16384
 
 
 class Conversation(Body):
@@ -42,7 +44,9 @@ class Conversation(Body):
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        self._http = _connection()
+        self._last = False
+        self._whole = True
         self._request: h11.Request | None = None
         self.answered = False
 
@@ -71,6 +75,7 @@ class Conversation(Body):
                 raise Refusal(408, "the request's headers took too long to arrive") from None
         if isinstance(event, h11.Request):
             self._request = event
+            self._whole = False
             names = {bytes(key) for key, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
                 # RFC 9112 section 6.1: whoever sends both may be smuggling a request past a proxy.
@@ -104,7 +109,7 @@ class Conversation(Body):
 
     async def next(self) -> bytes:
         """The next bytes of the request's body (see `Body.next`)."""
-        if self._http.their_state is not h11.SEND_BODY:
+        if self._whole:
             return b""
         if self._http.they_are_waiting_for_100_continue:
             head = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
@@ -117,6 +122,7 @@ class Conversation(Body):
                 if event.data:
                     return bytes(event.data)
             else:
+                self._whole = True
                 return b""
 
     # -- answers ---------------------------------------------------------------------------------------------------
@@ -132,34 +138,43 @@ class Conversation(Body):
         if isinstance(body, bytes):
             if response.status not in _NO_BODY:
                 headers.append(("Content-Length", str(len(body))))
-            await self.stream.write(b"".join([*self._head(response.status, headers), *self._data(body)]))
+            await self.stream.write(self._head(response.status, headers) + (b"" if self._bodiless(response) else body))
             return
         async with _closing(body):
-            await self.stream.write(b"".join(self._head(response.status, headers)))
-            if self._bodiless(response.status):
-                await self._write(self._http.send_with_data_passthrough(h11.EndOfMessage()))
-            else:
-                await self._stream_body(body)
+            length = next((value for key, value in headers if key.lower() == "content-length"), None)
+            chunked = length is None and not self._old
+            if chunked:
+                headers.append(("Transfer-Encoding", "chunked"))
+            elif length is None:
+                self._last = True  # HTTP/1.0: the end of the connection is the end of the body
+            await self.stream.write(self._head(response.status, headers))
+            if not self._bodiless(response):
+                await self._stream_body(_chunks(body) if chunked else _exactly(body, length))
 
-    def _bodiless(self, status: int) -> bool:
-        return status in _NO_BODY or (self._request is not None and self._request.method == b"HEAD")
+    @property
+    def _old(self) -> bool:
+        return self._request is not None and self._request.http_version < b"1.1"
 
-    def _head(self, status: int, headers: list[tuple[str, str]]) -> list[bytes]:
+    def _bodiless(self, response: Response) -> bool:
+        return response.status in _NO_BODY or (self._request is not None and self._request.method == b"HEAD")
+
+    def _head(self, status: int, headers: list[tuple[str, str]]) -> bytes:
         self.answered = True
-        reason = _REASONS.get(status, b"")
-        return _parts(
-            self._http.send_with_data_passthrough(h11.Response(status_code=status, headers=headers, reason=reason))
-        )
+        if self._request is None or self._old or "close" in self._connection:
+            self._last = True
+        if self._last:
+            headers.append(("Connection", "close"))
+        lines = [f"HTTP/1.1 {status} {_REASONS.get(status, '')}"]
+        lines += [f"{key}: {value}" for key, value in headers]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def _data(self, body: bytes) -> list[bytes]:
-        parts: list[bytes] = []
-        if (body and self._request is not None and self._request.method != b"HEAD") or (body and self._request is None):
-            parts += _parts(self._http.send_with_data_passthrough(h11.Data(data=body)))
-        return parts + _parts(self._http.send_with_data_passthrough(h11.EndOfMessage()))
-
-    async def _write(self, parts: list[bytes] | None) -> None:
-        for part in _parts(parts):
-            await self.stream.write(part)
+    @property
+    def _connection(self) -> list[str]:
+        """The tokens of the request's Connection header."""
+        if self._request is None:
+            return []
+        fields = [bytes(value) for key, value in self._request.headers if key == b"connection"]
+        return [token.strip().lower() for field in fields for token in field.decode("latin-1").split(",")]
 
     async def _stream_body(self, body: AsyncIterator[bytes]) -> None:
         """Send `body` as it comes; the client's going away cancels it at once, also while it waits for something to
@@ -179,16 +194,9 @@ class Conversation(Body):
             raise Cancelled("the client went away")
         sender.result()
 
-    async def _send_pieces(self, body: AsyncIterator[bytes]) -> None:
-        async for piece in body:
-            if not piece:
-                continue
-            parts = _parts(self._http.send_with_data_passthrough(h11.Data(data=piece)))
-            if len(piece) < 16384:
-                await self.stream.write(b"".join(parts))
-            else:
-                await self._write(parts)
-        await self._write(self._http.send_with_data_passthrough(h11.EndOfMessage()))
+    async def _send_pieces(self, pieces: AsyncIterator[bytes]) -> None:
+        async for piece in pieces:
+            await self.stream.write(piece)
 
     async def switch(self, response: Response, protocol: str | None, extra: Mapping[str, str]) -> Stream:
         """Send the switch to a raw stream and give that stream, early bytes first.
@@ -215,26 +223,30 @@ class Conversation(Body):
         """The protocol the client asked to switch to, if it asked correctly."""
         if self._request is None:
             return None
-        fields = {bytes(key): bytes(value).decode("latin-1") for key, value in self._request.headers}
-        wanted = fields.get(b"upgrade", "")
-        tokens = [token.strip().lower() for token in fields.get(b"connection", "").split(",")]
-        return wanted if "upgrade" in tokens and _TOKEN.fullmatch(wanted) else None
+        wanted = next((bytes(value).decode("latin-1") for key, value in self._request.headers if key == b"upgrade"), "")
+        return wanted if "upgrade" in self._connection and _TOKEN.fullmatch(wanted) else None
 
     # -- between requests ------------------------------------------------------------------------------------------
 
     async def finish(self) -> bool:
         """Bring the connection to where the next request may follow; False when it has to be closed instead."""
-        if self._http.their_state is h11.SEND_BODY and not self._http.they_are_waiting_for_100_continue:
+        if not self._whole and not self._http.they_are_waiting_for_100_continue:
             await self._discard()
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
-            return True
-        return False
+        if self._last or not self._whole:
+            return False
+        rest, _ended = self._http.trailing_data
+        self._http = _connection()
+        if rest:
+            self._feed(rest)
+        return True
 
     async def _discard(self) -> None:
         """Read what is left of an unwanted body, within bounds, lest a reset hides our answer from the client."""
         left = DISCARD_LIMIT
         try:
+            if isinstance(self._event(), h11.EndOfMessage):  # there was no body
+                self._whole = True
+                return
             async with asyncio.timeout(DISCARD_TIMEOUT):
                 while left > 0 and (data := await self.next()):
                     left -= len(data)
@@ -253,8 +265,37 @@ async def _closing(body: AsyncIterator[bytes]) -> AsyncIterator[None]:
             await close()
 
 
-def _parts(parts: list[bytes] | None) -> list[bytes]:
-    return parts or []
+def _connection() -> h11.Connection:
+    """A parser for one request. Answers are written by hand: h11 would take as long for them as for the request."""
+    return h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+
+
+async def _chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`pieces` in chunked framing (RFC 9112 section 7.1)."""
+    async for piece in pieces:
+        if not piece:
+            continue
+        head = b"%x\r\n" % len(piece)
+        if len(piece) < _SMALL:
+            yield b"%b%b\r\n" % (head, piece)
+        else:
+            yield head
+            yield piece
+            yield b"\r\n"
+    yield b"0\r\n\r\n"
+
+
+async def _exactly(pieces: AsyncIterator[bytes], length: str | None) -> AsyncIterator[bytes]:
+    """`pieces`, which must add up to what the Content-Length said."""
+    left = int(length) if length is not None else None
+    async for piece in pieces:
+        if left is not None:
+            left -= len(piece)
+            if left < 0:
+                raise ValueError(f"a body is {-left} bytes longer than its Content-Length")
+        yield piece
+    if left:
+        raise ValueError(f"a body is {left} bytes shorter than its Content-Length")
 
 
 def _headers(response: Response, extra: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -288,9 +329,9 @@ def _date() -> str:
 
 
 _REASONS = {
-    200: b"OK", 201: b"Created", 202: b"Accepted", 204: b"No Content", 206: b"Partial Content", 304: b"Not Modified",
-    307: b"Temporary Redirect", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
-    405: b"Method Not Allowed", 408: b"Request Timeout", 409: b"Conflict", 413: b"Content Too Large",
-    416: b"Range Not Satisfiable", 429: b"Too Many Requests", 431: b"Request Header Fields Too Large",
-    500: b"Internal Server Error", 501: b"Not Implemented", 503: b"Service Unavailable", 507: b"Insufficient Storage",
+    200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 206: "Partial Content", 304: "Not Modified",
+    307: "Temporary Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 413: "Content Too Large",
+    416: "Range Not Satisfiable", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable", 507: "Insufficient Storage",
 }  # fmt: skip
