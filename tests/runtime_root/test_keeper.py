@@ -70,6 +70,21 @@ def test_nobody_may_look_into_keeper_or_shim(world):
     world.do(scenario)
 
 
+def test_what_the_daemon_may_inherit_ends_with_the_daemon(world):
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+
+    async def scenario(tasks: Tasks) -> None:
+        task = await world.launch(tasks, world.spec(world.id(), "sleep", "1000"))
+        os.close(writer)
+        assert os.read(reader, 1) == b""
+        await task.kill(9)
+        await task.wait()
+
+    world.do(scenario)
+    os.close(reader)
+
+
 def test_many_starts_at_once(world):
     async def scenario(tasks: Tasks) -> None:
         results = await asyncio.gather(*(world.run(tasks, "echo", str(number)) for number in range(12)))

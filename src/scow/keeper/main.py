@@ -154,6 +154,9 @@ def _become_shim(end: socket.socket, permitted: int) -> None:
 
 def main(exec_root: str, inherited_fd: int | None) -> None:
     """Be the keeper of `exec_root` until there is nothing left to keep; ends at once if there is one already."""
+    # What the daemon was given to inherit (a readiness pipe, a listening socket) is not for us to hold open.
+    close_all_but(set() if inherited_fd is None else {inherited_fd})
+    os.chdir("/")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     # Nobody in a container, though it be the same user, may look into this process or what is forked from it.

@@ -66,8 +66,8 @@ class Tasks:
     """The tasks of `exec_root`. `open` before anything else; `close` leaves containers running."""
 
     def __init__(self, exec_root: Path) -> None:
-        self._root = exec_root
-        self._folder = exec_root / "tasks"
+        self._root = exec_root.absolute()
+        self._folder = self._root / "tasks"
         self._keeper: KeeperHandle | None = None
         self._tasks: dict[str, Task] = {}
 
