@@ -4,6 +4,7 @@ The attachment is registered before the client is answered: no output between th
 that was opened before the start waits in `Container.pending` and travels to the shim with the launch.
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,8 +15,10 @@ from scow.containers.container import Container
 from scow.containers.context import Context
 from scow.containers.pump import Peer, Pump
 from scow.containers.state import ATTACH, require
-from scow.errors import InvalidArgument
 from scow.tasks.attachment import Attachment
+
+#: Seconds a registered client has to be answered.
+UNCLAIMED = 30.0
 
 #: Reads what was logged up to a time (ns), framed as the stream is.
 Replay = Callable[[Container, "AttachRequest", int], AsyncIterator[bytes]]
@@ -52,10 +55,13 @@ class Session:
         self._request = request
         self._replay = replay
         self._keys = keys
+        # A client that goes away before it is answered never gets to `run`; its end must not fill up for ever.
+        self._unclaimed = asyncio.get_running_loop().call_later(UNCLAIMED, self.close)
 
     async def run(self, peer: Peer) -> None:
         """Replay what was asked for, then copy both ways until either side is done."""
         config = self._container.record.config
+        self._unclaimed.cancel()
         try:
             if self._replay is not None:
                 async for data in self._replay:
@@ -76,6 +82,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of the container's streams; the container goes on."""
+        self._unclaimed.cancel()
         if self._attachment is not None:
             with contextlib.suppress(ValueError):
                 self._container.pending.remove(self._attachment)
@@ -86,13 +93,11 @@ async def attach(context: Context, ref: str, request: AttachRequest, replay: Rep
     """Register a client with the container's streams.
 
     Raises:
-        NoSuchContainer, InvalidArgument: nothing to attach, or detach keys that are none.
+        NoSuchContainer, InvalidArgument: detach keys that are none.
         Conflict: it is paused or being removed.
     """
     container = context.get(ref)
     keys = detach.parse(request.keys)
-    if not (request.logs or request.stream):
-        raise InvalidArgument("nothing to attach: ask for logs or stream")
     require(ATTACH, container.state, container.name, container.id)
     attachment = None
     if request.stream:

@@ -64,7 +64,7 @@ async def create(context: Context, name: str, body: CreateBody, platform: str = 
     resolve_containers(context, host)
     plan = mounts.plan(host, config.volumes, context.get)
     for mount in plan.mounts:
-        _check_source(mount)
+        _check_source(context, mount)
     host.network_mode = _network_name(context, host.network_mode, config)
     record = _record(context, name, body, config, host, image)
     record.mounts = plan.mounts
@@ -150,8 +150,10 @@ def resolve_containers(context: Context, host: HostConfig) -> None:
             setattr(host, field, f"container:{context.get(name).id}")
 
 
-def _check_source(mount: Mount) -> None:
-    """Raise for a bind of a path that is not there and is not to be made."""
+def _check_source(context: Context, mount: Mount) -> None:
+    """Raise for a bind of a path that is not there and is not to be made, and for an image that is not here."""
+    if mount.type == "image":
+        context.images.resolve(mount.source)
     if mount.type == "bind" and not mount.create_source and mount.spec is not None and not os.path.exists(mount.source):
         raise InvalidArgument(f'invalid mount config for type "bind": bind source path does not exist: {mount.source}')
 

@@ -17,6 +17,7 @@ from scow.errors import Conflict, InvalidArgument, NotFound, System, Unsupported
 from scow.linux import capabilities
 from scow.linux.fds import open_in_root
 from scow.runtime import seccomp
+from scow.snapshots.layers import chain_ids
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ def shm_folder(context: Context, id: str) -> Path:  # noqa: A002
 def _mount(context: Context, mount: Mount) -> dict[str, Any]:
     """The runtime-spec's mount for one of the user's, its source found or made."""
     if mount.type == "image":
-        raise Unsupported("mounts of type image are not supported: copy the files into a volume instead")
+        return _image_mount(context, mount)
     if mount.type == "bind":
         _need_source(mount)
         return to_oci(mount, mount.source)
@@ -141,6 +142,26 @@ def _mount(context: Context, mount: Mount) -> dict[str, Any]:
             }
         return to_oci(mount, _inside(str(context.volumes.path(mount.name)), mount.subpath))
     return to_oci(mount, "")
+
+
+def _image_mount(context: Context, mount: Mount) -> dict[str, Any]:
+    """An image's tree, read-only: its one folder, or an overlay of its layers.
+
+    Raises:
+        NoSuchImage: it is not here.
+        Unsupported: a subpath of an image whose tree is not one folder.
+    """
+    image = context.images.resolve(mount.source)
+    chain = list(reversed(chain_ids(image.config.diff_ids)))
+    if context.snapshots.merged:
+        chain = chain[:1]
+    folders = [str(context.snapshots.upper(name)) for name in chain]
+    if len(folders) == 1:
+        return to_oci(mount, _inside(folders[0], mount.subpath))
+    if mount.subpath or not folders:
+        raise Unsupported(f"cannot mount {mount.subpath or '/'} of {mount.source}: only whole images can be mounted")
+    options = [f"lowerdir+={folder}" for folder in folders]
+    return {"destination": mount.destination, "type": "overlay", "source": "overlay", "options": ["ro", *options]}
 
 
 def _need_source(mount: Mount) -> None:

@@ -13,12 +13,14 @@ from scow.containers.commit import CommitRequest
 from scow.containers.listing import LIST_FILTERS, PRUNE_FILTERS, Selection
 from scow.containers.logs import LogsRequest
 from scow.daemon.engine import Engine
+from scow.daemon.routes.websocket import WebSocket, accept_key
 from scow.errors import InvalidArgument
 from scow.oci.reference import Reference
 from scow.web.hijack import MULTIPLEXED, RAW, Hijack
 from scow.web.request import Request
 from scow.web.response import EMPTY, NO_CONTENT, Response, encode, json_response
 from scow.web.router import Routes
+from scow.web.stream import Stream
 
 routes = Routes()
 
@@ -222,6 +224,20 @@ async def container_attach(engine: Engine, request: Request) -> Response:
     """ContainerAttach: the connection becomes its streams."""
     session = await engine.containers.attach(request.path["id"], attach_request(request))
     return Hijack(session.run, stream_type(request, tty=session.tty))
+
+
+@routes.get("/containers/{id}/attach/ws")
+async def container_attach_websocket(engine: Engine, request: Request) -> Response:
+    """ContainerAttachWebsocket: the same streams as a websocket."""
+    headers = {"Sec-WebSocket-Accept": accept_key(request)}
+    session = await engine.containers.attach(request.path["id"], attach_request(request))
+
+    async def run(stream: Stream) -> None:
+        peer = WebSocket(stream, framed=not session.tty)
+        await session.run(peer)
+        await peer.close()
+
+    return Hijack(run, RAW, headers, protocol="websocket")
 
 
 @routes.post("/containers/{id}/wait")
