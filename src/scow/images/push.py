@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from scow.errors import EngineError, InvalidArgument, NoSuchImage, NotFound
+from scow.errors import EngineError, InvalidArgument, NotFound
 from scow.images.image import Image
 from scow.images.store import Images
 from scow.oci.descriptor import Descriptor
@@ -50,17 +50,13 @@ def references(images: Images, repository: Reference, *, all_tags: bool = False)
     """
     if repository.digest is not None:
         raise InvalidArgument("cannot push a digest reference")
-    if not all_tags:
-        try:
-            images.resolve(str(repository))
-        except NoSuchImage:
-            raise NotFound(f"tag does not exist: {repository.familiar()}") from None
-        return [repository]
     names = [name for image in images.list() for name in image.names]
     found = [Reference.parse(name) for name in sorted(set(names)) if name.startswith(f"{repository.name}:")]
     if not found:
         raise NotFound(f"An image does not exist locally with the tag: {repository.familiar_name}")
-    return found
+    if not all_tags and repository not in found:
+        raise NotFound(f"tag does not exist: {repository.familiar()}")
+    return found if all_tags else [repository]
 
 
 async def push(

@@ -92,19 +92,13 @@ async def prune(engine: "Engine", filters: Filters) -> tuple[list[dict[str, str]
     def keep(image: Image) -> bool:
         return any(image.created > limit for limit in before) or not filters.labels(image.labels)
 
-    users, running = engine.containers.users(), running_containers(engine)
+    users, running = engine.containers.users(), engine.containers.running()
     lines, freed = await asyncio.to_thread(
         lambda: engine.images.prune(dangling=dangling, keep=keep, users=users, running=running)
     )
     _tell_removed(engine, lines, "")
     engine.events.publish("image", "prune", "", {"reclaimed": str(freed)})
     return lines, freed
-
-
-def running_containers(engine: "Engine") -> set[str]:
-    """Ids of the containers that run, among those made from images."""
-    found = {identity for ids in engine.containers.users().values() for identity in ids}
-    return {identity for identity in found if engine.containers.get(identity).running}
 
 
 @routes.get("/images/{name:path}/json")
@@ -148,7 +142,7 @@ async def image_delete(engine: "Engine", request: "Request") -> Response:
     """ImageDelete: take a name away, and the image with its last one."""
     name = request.path["name"]
     force, noprune = request.query.boolean("force"), request.query.boolean("noprune")
-    users, running = engine.containers.users(), running_containers(engine)
+    users, running = engine.containers.users(), engine.containers.running()
 
     def remove() -> tuple[Digest, list[dict[str, str]]]:
         image = engine.images.resolve(name)

@@ -23,8 +23,8 @@ from scow.web.client import Answer, PeerFailed
 ACCEPT = ", ".join([OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST, f"{DOCKER_SCHEMA1_SIGNED}; q=0.1"])
 #: Bytes that must arrive for a broken-off transfer to count as progress, which renews the attempts.
 PROGRESS = 1 << 20
-#: Tags listed and pages followed at most.
-MAX_TAGS = 100_000
+#: Names listed and pages followed at most.
+MAX_NAMES = 100_000
 MAX_PAGES = 1000
 PAGE_BYTES = 4 << 20
 
@@ -232,21 +232,36 @@ async def tags(session: Session) -> list[str]:
     Raises:
         NotFound: no such repository.
     """
+    return await _names(session, session.url("tags/list?n=1000"), "tags", f"repository {session.path} not found")
+
+
+async def catalog(session: Session) -> list[str]:
+    """Every repository of the registry, as far as it tells them.
+
+    Raises:
+        NotFound, Unauthorized, Forbidden: it does not.
+    """
+    host = session.endpoint.host
+    url = f"{session.endpoint.url}/v2/_catalog?n=1000"
+    return await _names(session, url, "repositories", f"registry {host} cannot be searched")
+
+
+async def _names(session: Session, url: str, key: str, failed: str) -> list[str]:
+    """A list of names that comes in pages."""
     found: list[str] = []
-    url = session.url("tags/list?n=1000")
     for _ in range(MAX_PAGES):
         answer = await session.request("GET", url)
         if answer.status != 200:
-            raise error_for(await failure_of(answer), f"repository {session.path} not found")
+            raise error_for(await failure_of(answer), failed)
         async with answer:
             body = await answer.read(PAGE_BYTES)
         try:
-            names = json.loads(body).get("tags") or []
+            names = json.loads(body).get(key) or []
             found += [name for name in names if isinstance(name, str)]
         except (ValueError, AttributeError, TypeError, RecursionError):
-            raise System(f"registry {session.endpoint.host} sent no list of tags") from None
+            raise System(f"registry {session.endpoint.host} sent no list of {key}") from None
         link = _NEXT.search(answer.headers.get("link", ""))
-        if link is None or len(found) > MAX_TAGS:
+        if link is None or len(found) > MAX_NAMES:
             break
         url = session.absolute(link[1])
-    return found[:MAX_TAGS]
+    return found[:MAX_NAMES]

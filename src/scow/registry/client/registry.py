@@ -28,7 +28,7 @@ from scow.registry.client.endpoints import (
     domain_of,
     is_insecure,
 )
-from scow.registry.client.session import Peers, Session, error_for, failure_of
+from scow.registry.client.session import Peers, Session
 
 __all__ = ["NOBODY", "AuthConfig", "Registry", "RegistryConfig"]
 
@@ -227,16 +227,8 @@ class Registry:
         async for endpoint in self._peers.reachable(domain, reading=True):
             session = Session(self._peers, endpoint, "", auth, "")
             session.widen("registry:catalog:*")
-            answer = await session.request("GET", f"{endpoint.url}/v2/_catalog?n=10000")
-            if answer.status != 200:
-                raise error_for(await failure_of(answer), f"registry {domain} cannot be searched")
-            async with answer:
-                body = await answer.read(SEARCH_BYTES)
-            try:
-                names = [name for name in json.loads(body)["repositories"] if isinstance(name, str) and term in name]
-            except (ValueError, LookupError, TypeError, RecursionError):
-                raise System(f"registry {domain} sent no catalog") from None
-            return [_result(f"{domain}/{name}") for name in names]
+            names = await fetch.catalog(session)
+            return [_result(f"{domain}/{name}") for name in names if term in name]
         raise Unavailable(f"registry {domain} has no endpoint")
 
     # -- what `info` tells -----------------------------------------------------------------------------------------
