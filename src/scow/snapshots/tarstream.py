@@ -23,8 +23,8 @@ MAX_SPECIAL = 1 << 20
 _READ = 1 << 20
 _ZERO = bytes(BLOCK)
 _MAX_TIME = (1 << 63) - 1
-_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s")
-_GNU_MAGIC = b"ustar  \0"
+_HEADER = struct.Struct("100s8s8s8s12s12s8sc100s6s66x8s8s155s12s")
+_REMEMBERED = 1024
 
 FILE = "file"
 DIRECTORY = "dir"
@@ -58,7 +58,6 @@ class Entry:
     __slots__ = (
         "device",
         "gid",
-        "gname",
         "kind",
         "link",
         "mode",
@@ -67,7 +66,6 @@ class Entry:
         "segments",
         "size",
         "uid",
-        "uname",
         "xattrs",
     )
 
@@ -84,8 +82,6 @@ class Entry:
         device: tuple[int, int] = (0, 0),
         xattrs: dict[str, bytes] | None = None,
         segments: pax.Segments | None = None,
-        uname: str = "",
-        gname: str = "",
     ) -> None:
         self.name = name
         self.kind = kind
@@ -98,8 +94,6 @@ class Entry:
         self.device = device
         self.xattrs = xattrs if xattrs is not None else {}
         self.segments = segments
-        self.uname = uname
-        self.gname = gname
 
     def __repr__(self) -> str:
         return f"Entry({self.name!r}, {self.kind}, {self.mode:o}, {self.size})"
@@ -124,6 +118,8 @@ class TarReader:
         self._current = ""
         self._globals: pax.Records = []
         self._ended = False
+        self._owners: dict[tuple[bytes, bytes, bytes], tuple[int, int, int]] = {}
+        """Modes and owners already read: an archive has few of them."""
 
     def __iter__(self) -> Iterator[Entry]:
         while (entry := self.next()) is not None:
@@ -255,34 +251,28 @@ class TarReader:
         return data
 
     def _entry(self, header: bytes, long_name: bytes | None, long_link: bytes | None, records: pax.Records) -> Entry:
-        (name, mode, uid, gid, size, mtime, _, flag, link, magic, uname, gname, major, minor, prefix, tail) = (
-            _HEADER.unpack(header)
-        )
+        name, mode, uid, gid, size, mtime, _, flag, link, magic, major, minor, prefix, tail = _HEADER.unpack(header)
         kind = _KINDS.get(flag)
         if kind is None:
             raise InvalidArgument(
                 f"archive has an entry of unknown type {flag!r}: {name.partition(bytes(1))[0][:100]!r}"
             )
-        name = name.partition(b"\0")[0]
-        ustar = magic[:6] == b"ustar\0"
-        if ustar and prefix[0]:
-            if tail.endswith(b"tar\0"):
+        if prefix[0] and magic == b"ustar\0":
+            if tail.endswith(b"tar\0"):  # star keeps times at the end of the prefix
                 prefix = prefix[:131]
-            if lead := prefix.partition(b"\0")[0]:
-                name = lead + b"/" + name
+            name = prefix.partition(b"\0")[0] + b"/" + name
+        if long_name is None:
+            long_name = name.partition(b"\0")[0]
+        if long_link is None:
+            long_link = link.partition(b"\0")[0]
+        owner = self._owners.get((mode, uid, gid))
+        if owner is None:
+            owner = (_number(mode, "mode") & 0o7777, _identity(uid, "owner"), _identity(gid, "group"))
+            if len(self._owners) < _REMEMBERED:
+                self._owners[mode, uid, gid] = owner
         stored = _number(size, "size")
-        entry = Entry(
-            pax.decode(name if long_name is None else long_name),
-            kind,
-            _number(mode, "mode") & 0o7777,
-            _identity(uid, "owner"),
-            _identity(gid, "group"),
-            stored,
-            min(max(_signed(mtime) * 10**9, -_MAX_TIME), _MAX_TIME),
-            pax.decode(link.partition(b"\0")[0] if long_link is None else long_link) if link[0] or long_link else "",
-            uname=pax.decode(uname.partition(b"\0")[0]) if magic[:5] == b"ustar" else "",
-            gname=pax.decode(gname.partition(b"\0")[0]) if magic[:5] == b"ustar" else "",
-        )
+        when = min(max(_signed(mtime) * 10**9, -_MAX_TIME), _MAX_TIME)
+        entry = Entry(pax.decode(long_name), kind, *owner, stored, when, pax.decode(long_link) if long_link else "")
         if kind in (CHAR, BLOCK_DEVICE):
             entry.device = (_number(major, "device number"), _number(minor, "device number"))
         if self._globals or records:
@@ -310,10 +300,6 @@ class TarReader:
             elif keyword.startswith(pax.LIBARCHIVE_XATTR):
                 attribute, data = pax.libarchive_xattr(keyword, value)
                 entry.xattrs.setdefault(attribute, data)
-            elif keyword == "uname":
-                entry.uname = pax.decode(value)
-            elif keyword == "gname":
-                entry.gname = pax.decode(value)
         return stored
 
     def _finish(self, entry: Entry, stored: int, old_sparse: bytes | None, records: pax.Records) -> None:

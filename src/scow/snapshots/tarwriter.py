@@ -86,11 +86,7 @@ class TarWriter:
         if records:
             body = pax.format_records(records)
             shadow = b"PaxHeaders.0/" + name.rstrip(b"/").rpartition(b"/")[2][:80]
-            self._out(
-                _header(shadow, b"x", 0o644, 0, 0, len(body), 0, b"", (0, 0), b"", b"")
-                + body
-                + bytes(-len(body) % BLOCK)
-            )
+            self._out(_header(shadow, b"x", 0o644, 0, 0, len(body), 0, b"", (0, 0)) + body + bytes(-len(body) % BLOCK))
         header = _header(
             name,
             _FLAGS[entry.kind],
@@ -101,8 +97,6 @@ class TarWriter:
             entry.mtime_ns // 10**9,
             link,
             entry.device,
-            _short(entry.uname),
-            _short(entry.gname),
         )
         self._out(header + table if table else header)
 
@@ -116,11 +110,6 @@ def _stored(entry: Entry) -> int:
     if entry.kind != FILE:
         return 0
     return entry.size if entry.segments is None else sum(length for _, length in entry.segments)
-
-
-def _short(text: str) -> bytes:
-    data = pax.encode(text)
-    return data if len(data) < 32 and data.isascii() else b""
 
 
 def _records(entry: Entry) -> tuple[list[tuple[str, bytes]], bytes, bytes]:
@@ -184,8 +173,6 @@ def _header(
     mtime: int,
     link: bytes,
     device: tuple[int, int],
-    uname: bytes,
-    gname: bytes,
 ) -> bytes:
     prefix = b""
     if len(name) > 100:
@@ -201,11 +188,10 @@ def _header(
         _octal(size, 11),
         _octal(mtime, 11),
     )
-    tail = b"%s%sustar\x0000%s%s%s%s%s" % (
+    tail = b"%s%sustar\x0000%s%s%s%s" % (
         flag,
         link[:100].ljust(100, b"\0"),
-        uname.ljust(32, b"\0"),
-        gname.ljust(32, b"\0"),
+        bytes(64),
         _octal(major, 7),
         _octal(minor, 7),
         prefix.ljust(155, b"\0"),
