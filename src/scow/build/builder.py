@@ -106,7 +106,7 @@ class Builder:
         """What the images room must not collect: the cache, and what builds under way stand on."""
         yield from self._cache.claims()
         for work in list(self._at_work.values()):
-            yield from list(work.chains)
+            yield from [*work.chains, *(str(digest) for digest in work.blobs)]
 
     def _sweep(self) -> None:
         for info in list(self._snapshots.walk()):

@@ -32,8 +32,10 @@ class Feed(RawIOBase):
         self._broken = False
         self._unread = False
 
-    async def push(self, chunk: bytes) -> bool:
-        """Hand one chunk over, waiting for room; False once nobody reads any more."""
+    async def push(self, chunk: bytes) -> None:
+        """Hand one chunk over, waiting for room while somebody reads."""
+        if not chunk:
+            return  # to a reader nothing means the end
         with self._changed:
             self._chunks.append(chunk)
             self._waiting += len(chunk)
@@ -42,7 +44,6 @@ class Feed(RawIOBase):
             self._changed.notify()
         if full:
             await self._room.wait()
-        return not self._unread
 
     def end(self, broken: bool = False) -> None:
         """No more chunks; `broken` when the sender went away, which the reader sees as `Cancelled`."""

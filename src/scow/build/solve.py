@@ -100,6 +100,7 @@ class _Solver:
         self.sink(Started(step))
         if isinstance(op, ImageOp):
             state = from_image(self.images[(op.reference, op.platform)], step)
+            self.work.blobs.update(layer.digest for layer, _ in state.layers)
         elif isinstance(op, ScratchOp):
             state = parent
         elif isinstance(op, StageOp):

@@ -1,12 +1,17 @@
 """Real builds: containers, overlays, the cache; what a user of POST /build would notice."""
 
 import asyncio
+import bz2
+import gzip
+import lzma
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from scow.build import context as contexts
 from scow.build.options import BuildOptions, Limits
 from scow.build.prune import Pruned
 from scow.build.steps.run import CommandFailed
@@ -400,5 +405,163 @@ def test_a_killed_daemon_leaves_nothing_visible(run: Run, tmp_path: Path):
         (deep / "f").write_text("x")
         await yard.builder.open()
         assert not yard.snapshots.exists("build-0123-4")
+
+    run(scenario)
+
+
+def packed(kind: str, data: bytes) -> bytes:
+    makers = {
+        "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstandard.ZstdCompressor().compress,
+        "tar": bytes,
+    }  # fmt: skip
+    return makers[kind](data)
+
+
+@pytest.mark.parametrize("kind", ["tar", "gz", "bz2", "xz", "zst"])
+def test_contexts_and_archives_in_every_packing(run: Run, kind: str):
+    async def scenario(yard: Yard) -> None:
+        inner = packed(kind, tar_of({"in/f": "inner", "g": "2"}))
+        files: dict[str, bytes | str] = {
+            "Dockerfile": "FROM busybox\nADD --chown=bob a.bin plain.txt /x/\nCOPY a.bin /y/\n"
+            "ADD --unpack=false a.bin /z/\n",
+            "a.bin": inner,
+            "plain.txt": "text",
+        }
+        context = chunks(packed(kind, tar_of(files)))
+        image = await yard.builder.build(context, BuildOptions(), yard.lines.append)
+        assert yard.names(image, "/x") == ["g", "in", "plain.txt"]
+        assert yard.cat(image, "/x/in/f") == "inner"
+        assert (yard.stat(image, "/x/g").st_uid, yard.stat(image, "/x/plain.txt").st_gid) == (1000, 1001)
+        assert yard.names(image, "/y") == yard.names(image, "/z") == ["a.bin"]
+
+    run(scenario)
+
+
+def test_owners_and_modes(run: Run):
+    async def scenario(yard: Yard) -> None:
+        dockerfile = (
+            "FROM busybox AS src\nRUN mkdir /d && echo x > /d/f && chown 7:8 /d/f && ln -s f /d/l\n"
+            "FROM busybox\nARG WHO=bob\n"
+            "COPY f /plain\nCOPY --chown=$WHO --chmod=750 f /owned/sub/\nCOPY --from=src /d /kept\n"
+            "COPY --from=src --chown=5 /d /changed\nCOPY --chown=0:staff <<doc /doc\nhi\ndoc\n"
+        )
+        image = await yard.build({"Dockerfile": dockerfile, "f": "x"})
+
+        def of(path: str) -> tuple[int, int, str]:
+            found = yard.stat(image, path)
+            return found.st_uid, found.st_gid, oct(found.st_mode & 0o7777)
+
+        assert of("/plain") == (0, 0, "0o644")
+        assert of("/owned/sub/f") == (1000, 1001, "0o750")
+        assert of("/owned/sub") == (1000, 1001, "0o755")
+        assert of("/kept/f")[:2] == (7, 8)
+        assert of("/changed/f")[:2] == of("/changed/l")[:2] == (5, 5)
+        assert of("/doc") == (0, 50, "0o644")
+        with pytest.raises(InvalidArgument, match="unable to convert uid/gid chown string"):
+            await yard.build({"Dockerfile": "FROM busybox\nCOPY --chown=nobody f /", "f": ""})
+
+    run(scenario)
+
+
+def test_copying_from_an_image_is_remembered(run: Run):
+    async def scenario(yard: Yard) -> None:
+        await yard.build({"Dockerfile": "FROM busybox\nRUN mkdir /t && echo tool > /t/tool\n"}, tags=("tools",))
+        dockerfile = "FROM scratch\nCOPY --from=tools /t /\nCOPY --from=tools:latest /bin/s* /bin/\n"
+        image = await yard.build({"Dockerfile": dockerfile})
+        assert yard.cat(image, "/tool") == "tool\n"
+        assert yard.names(image, "/bin") == ["sh", "sleep", "stat"]
+        await yard.build({"Dockerfile": dockerfile})
+        assert cached(yard) == 2
+        await yard.build({"Dockerfile": "FROM busybox\nRUN mkdir /t && echo other > /t/tool\n"}, tags=("tools",))
+        await yard.build({"Dockerfile": dockerfile})
+        assert cached(yard) == 0
+        with pytest.raises(NotFound, match="COPY failed: stat nothing: file does not exist"):
+            await yard.build({"Dockerfile": "FROM scratch\nCOPY --from=tools /nothing /\n"})
+
+    run(scenario)
+
+
+def test_large_contexts_go_to_the_disk(run: Run, monkeypatch: pytest.MonkeyPatch):
+    async def scenario(yard: Yard) -> None:
+        files = {
+            "Dockerfile": "FROM busybox\nCOPY d /d\nRUN --mount=target=/ctx cat /ctx/d/f9 > /seen\n",
+            **{f"d/f{number}": "x" * 5000 for number in range(20)},
+        }
+        monkeypatch.setattr(contexts, "SMALL", 20_000)
+        on_disk = await yard.build(files)
+        assert yard.cat(on_disk, "/seen") == "x" * 5000
+        monkeypatch.setattr(contexts, "SMALL", 1 << 20)
+        monkeypatch.setattr(contexts, "MEMORY", 50_000)
+        fallen_back = await yard.build(files)
+        assert cached(yard) == 2
+        assert fallen_back.id == on_disk.id
+        hostile = {"Dockerfile": "FROM busybox\nCOPY abs /", "/abs": "y"}
+        image = await yard.build(hostile)
+        assert yard.cat(image, "/abs") == "y"
+        assert not Path("/abs").exists()
+        with pytest.raises(InvalidArgument, match="outside its root"):
+            await yard.build({**hostile, "../../up": "x"})
+
+    run(scenario)
+
+
+def test_output_without_end_waits_for_its_reader(run: Run):
+    async def scenario(yard: Yard) -> None:
+        released = asyncio.Event()
+        said = 0
+
+        def tell(line: dict[str, object]) -> None:
+            nonlocal said
+            said += len(str(line.get("stream", "")))
+
+        async def pace() -> None:
+            if said > 500_000:
+                await released.wait()
+
+        dockerfile = "FROM busybox\nRUN i=0; while [ $i -lt 70000 ]; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; "
+        context = chunks(tar_of({"Dockerfile": dockerfile + "i=$((i+1)); done\n"}))
+        build = await yard.builder.receive(context, BuildOptions(network="none"))
+        work = asyncio.ensure_future(yard.builder.carry_out(build, tell, pace=pace))
+        done, _ = await asyncio.wait([work], timeout=3)
+        assert not done
+        assert said < 2_000_000
+        released.set()
+        await work
+        assert said > 2_400_000
+
+    run(scenario)
+
+
+def test_two_builds_of_the_same_at_once(run: Run):
+    async def scenario(yard: Yard) -> None:
+        files = {"Dockerfile": "FROM busybox\nCOPY x /x\nRUN cat /x > /y\n", "x": "1"}
+        options = BuildOptions(network="none")
+        one, two = await asyncio.gather(
+            *(yard.builder.build(chunks(tar_of(files)), options, lambda line: None) for _ in range(2))
+        )
+        assert yard.cat(one, "/y") == yard.cat(two, "/y") == "1"
+
+    run(scenario)
+
+
+def test_a_base_that_is_being_built_on_is_not_pruned(run: Run):
+    async def scenario(yard: Yard) -> None:
+        ready, go_on = asyncio.Event(), asyncio.Event()
+
+        def tell(line: dict[str, object]) -> None:
+            if line.get("stream") == "started\n":
+                ready.set()
+
+        async def pace() -> None:
+            await go_on.wait()
+
+        files = {"Dockerfile": "FROM busybox\nRUN echo 1 > /1\nRUN echo started; echo 2 > /2\nRUN cat /1 > /3\n"}
+        build = await yard.builder.receive(chunks(tar_of(files)), BuildOptions(network="none"))
+        work = asyncio.ensure_future(yard.builder.carry_out(build, tell, pace=pace))
+        go_on.set()
+        await ready.wait()
+        await yard.builder.prune(Pruned(everything=True))
+        yard.images.prune(dangling=False, keep=lambda image: False)
+        assert yard.cat(await work, "/3") == "1\n"
 
     run(scenario)
