@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 
 from scow.errors import EngineError
 from scow.snapshots.apply import apply
+from scow.snapshots.diff import DELETED, changes, write_diff
+from scow.snapshots.overlay import OverlaySnapshotter
+from scow.snapshots.removal import remove_at
 from scow.snapshots.tarstream import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, Entry, TarReader
 from scow.snapshots.tarwriter import TarWriter
 from scow.snapshots.tree import walk, write_tree
@@ -147,3 +151,83 @@ def test_a_tree_written_and_applied_is_the_same_tree(archive: list[tuple[str, En
         for fd in fds:
             os.close(fd)
         shutil.rmtree(base)
+
+
+@pytest.mark.root
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+@given(st.lists(nodes(), max_size=10), st.lists(st.one_of(PLACES, nodes()), max_size=10))
+def test_a_layer_made_of_changes_makes_the_changed_tree(
+    base: list[tuple[str, Entry, bytes]], work: list[str | tuple[str, Entry, bytes]]
+) -> None:
+    """Whatever was removed, replaced and added in a container: apply(diff) on its parent gives its tree."""
+    folder = tempfile.mkdtemp(prefix="scow-diff-")
+    try:
+        snapshots = OverlaySnapshotter(Path(folder))
+        snapshots.prepare("k", None)
+        unpack(snapshots, "k", archive_of(base), whiteouts=True)
+        snapshots.commit("base", "k")
+        snapshots.prepare("work", "base")
+        for step in work:
+            if isinstance(step, str):
+                with mounted(snapshots, "work") as fd, contextlib.suppress(OSError):
+                    remove(fd, step)
+            else:
+                unpack(snapshots, "work", archive_of([step]), whiteouts=False, through_mount=True)
+        layer = io.BytesIO()
+        write_diff(snapshots, "work", layer.write)
+        layer.seek(0)
+        snapshots.prepare("copy", "base")
+        unpack(snapshots, "copy", layer, whiteouts=True)
+        trees = []
+        for key in ("work", "copy"):
+            with mounted(snapshots, key) as fd:
+                trees.append({path: (*seen[:3], seen[4]) for path, seen in look(fd).items()})
+        assert trees[0] == trees[1]
+        told = {change.path[1:]: change.kind for change in changes(snapshots, "work")}
+        with mounted(snapshots, "base") as fd:
+            before = set(look(fd))
+        assert {path for path in trees[0] if path not in before} <= set(told)
+        assert all(told[path] == DELETED for path in told if path in before and path not in trees[0])
+    finally:
+        shutil.rmtree(folder)
+
+
+def archive_of(members: list[tuple[str, Entry, bytes]]) -> io.BytesIO:
+    out = io.BytesIO()
+    writer = TarWriter(out.write)
+    for _, entry, content in members:
+        writer.add(entry, content)
+    writer.close()
+    out.seek(0)
+    return out
+
+
+@contextlib.contextmanager
+def mounted(snapshots: OverlaySnapshotter, key: str) -> Iterator[int]:
+    fd = snapshots.mount(key)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def remove(root_fd: int, path: str) -> None:
+    """Remove `path`, never through a symlink."""
+    with contextlib.ExitStack() as opened:
+        fd = root_fd
+        for part in path.split("/")[:-1]:
+            fd = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            opened.callback(os.close, fd)
+        remove_at(fd, path.rpartition("/")[2])
+
+
+def unpack(
+    snapshots: OverlaySnapshotter, key: str, stream: io.BytesIO, whiteouts: bool, through_mount: bool = False
+) -> None:
+    """Apply as far as it goes: links to nothing end an archive."""
+    fd = snapshots.mount(key) if through_mount else os.open(snapshots.upper(key), os.O_RDONLY)
+    try:
+        with contextlib.suppress(EngineError):
+            apply(stream, fd, whiteouts=whiteouts)
+    finally:
+        os.close(fd)

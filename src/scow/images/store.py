@@ -116,7 +116,7 @@ class Images:
         was the last).
 
         Args:
-            name: with a tag it becomes a name; with a digest only the image is known as repository@digest.
+            name: becomes a name of the image; with a digest (and whatever tag) it is known as repository@digest.
             index: what the manifest was chosen from.
             pulled: whether repository@digest leads to it from now on, when `index` is given or `name` has a digest.
             progress: told about unpacking (layer's index, bytes done, bytes in all).
@@ -406,7 +406,7 @@ class Images:
         if name is not None:
             if pulled:
                 self._records.images[image_id].digests.add(f"{name.name}@{target.digest}")
-            if name.tag is not None:
+            if name.tag is not None and name.digest is None:
                 self._records.name(_canonical(name), image_id, manifest, target)
         self._records.save()
         return self._image(image_id)
