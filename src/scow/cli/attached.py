@@ -6,7 +6,7 @@ Wait and attach are asked for before the container starts, so that no exit and n
 from collections.abc import Callable
 
 from scow.cli.session import Session
-from scow.cli.streams import Detached, Streams, proxy
+from scow.cli.streams import Streams, proxy
 from scow.client import jsontext
 from scow.client.client import Client, path
 from scow.errors import EngineError, System
@@ -54,7 +54,11 @@ def join(session: Session, attachment: Attachment, start: Callable[[], object] |
     target = ("containers", attachment.identifier)
     waiter = Waiter(session.fresh_client(), attachment.identifier, attachment.condition)
     query = {"stream": True, "stdin": attachment.stdin, "stdout": attachment.stdout, "stderr": attachment.stderr}
-    stream = session.client.hijack(path(*target, "attach"), {**query, "detachKeys": attachment.keys})
+    try:
+        stream = session.client.hijack(path(*target, "attach"), {**query, "detachKeys": attachment.keys})
+    except BaseException:
+        waiter.close()
+        raise
     beside = session.fresh_client()
     streams = Streams(
         stream,
@@ -72,10 +76,9 @@ def join(session: Session, attachment: Attachment, start: Callable[[], object] |
                 start()
             streams.resize()
             streams.copy(session.console)
-    except Detached:
+        return waiter.code()
+    finally:
         waiter.close()
-        raise
-    return waiter.code()
 
 
 def resize(client: Client, target: str, rows: int, columns: int) -> None:

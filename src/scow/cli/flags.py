@@ -109,7 +109,7 @@ def nano_cpus(text: str) -> int:
         raise InvalidArgument(f"failed to parse {text} as a rational number")
     if len(fraction.rstrip("0")) > 9:
         raise InvalidArgument("value is too precise")
-    value = int(whole or "0") * 10**9 + int(fraction[:9].ljust(9, "0") or "0")
+    value = int(whole.lstrip("+-") or "0") * 10**9 + int(fraction[:9].ljust(9, "0"))
     return -value if whole.startswith("-") else value
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from scow.api.version import LATEST, OLDEST, text
 from scow.client import jsontext
-from scow.client.http import ApiError, CannotConnect, Connection, Response, connect
+from scow.client.http import ApiError, CannotConnect, Connection, Hangup, Response, connect
 from scow.errors import InvalidArgument, System
 
 TYPE_CHECKING = False
@@ -127,7 +127,6 @@ class Client:
         if response.status >= 400:
             raise ApiError(response.status, f"the peer at {self.endpoint.text} refused /_ping")
         self.server = response.headers
-        self._done(response)
         return self.server
 
     def close(self) -> None:
@@ -176,7 +175,6 @@ class Client:
         """One call whose answer is a JSON value (None where there is no body)."""
         response = self.request(method, target, query, value=value, headers=headers)
         data = response.body()
-        self._done(response)
         return jsontext.loads(data) if data.strip() else None
 
     def get(self, target: str, query: Query | None = None) -> Any:
@@ -237,7 +235,16 @@ class Client:
         if connection is not None and connection.stale():
             connection.close()
             connection = None
-        return self._send(connection or Connection(self._socket()), method, target, headers, body)
+        reused = connection is not None
+        try:
+            response = self._send(connection or Connection(self._socket()), method, target, headers, body)
+        except Hangup:
+            # The daemon gave up an idle connection just as it was used again; asking once more changes nothing there.
+            if not reused or method not in ("GET", "HEAD"):
+                raise
+            response = self._send(Connection(self._socket()), method, target, headers, body)
+        response.released(self._keep)
+        return response
 
     def _send(
         self, connection: Connection, method: str, target: str, headers: dict[str, str], body: Body | None
@@ -259,16 +266,15 @@ class Client:
                 raise
         return connect(self.endpoint)
 
-    def _done(self, response: Response) -> None:
+    def _keep(self, response: Response) -> None:
         """Keep the connection of a finished exchange for the next one."""
-        if self._idle is None and response.ended and response.reusable and not response.connection.buffer:
+        if self._idle is None and response.reusable and not response.connection.buffer:
             self._idle = response.connection
         else:
-            response.close()
+            response.connection.close()
 
     def _error(self, response: Response) -> ApiError:
         data = response.body(1 << 20)
-        self._done(response)
         try:
             message = jsontext.loads(data)["message"]
         except (System, KeyError, TypeError):

@@ -13,7 +13,7 @@ from scow.errors import EngineError, System, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from scow.client.endpoint import Endpoint
     from scow.client.tls import TlsSocket
@@ -24,6 +24,13 @@ MAX_HEAD = 1 << 18
 MAX_LINE = 1 << 16
 CHUNK = 1 << 16
 CONNECT_SECONDS = 30.0
+
+
+class Hangup(System):
+    """The peer closed before it answered anything."""
+
+    def __init__(self) -> None:
+        super().__init__("the daemon closed the connection in the middle of an answer")
 
 
 class PlainSocket(_socket.socket):
@@ -163,7 +170,7 @@ class Connection:
                 raise System("the daemon sent a line that is too long for HTTP")
             data = self._more()
             if not data:
-                raise System("the daemon closed the connection in the middle of an answer")
+                raise Hangup
             self.buffer += data
         found, _, self.buffer = self.buffer.partition(b"\n")
         return found.rstrip(b"\r")
@@ -236,20 +243,40 @@ class Connection:
 
 
 class Response:
-    """A response whose body is read on demand."""
+    """A response whose body is read on demand.
+
+    At the body's end the connection goes back through `released` (set by whoever keeps connections), or is closed; a
+    body that breaks closes it.
+    """
 
     def __init__(self, connection: Connection, method: str, status: int, headers: dict[str, str]) -> None:
         self.connection = connection
         self.status = status
         self.headers = headers
+        self.ended = False
+        self._released: Callable[[Response], None] | None = None
         self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
         length = headers.get("content-length", "")
         self._left = int(length) if length.isdigit() and not self._chunked else -1
         if method == "HEAD" or status in (204, 304):
             self._chunked, self._left = False, 0
-        self.ended = self._left == 0
         self.reusable = (self._chunked or self._left >= 0) and headers.get("connection", "").lower() != "close"
         self._chunk_left = 0
+
+    def released(self, keep: Callable[[Response], None]) -> None:
+        """Call `keep` when the body has ended, at once where there is none."""
+        self._released = keep
+        if self._left == 0:
+            self._end()
+
+    def _end(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        if self._released:
+            self._released(self)
+        else:
+            self.connection.close()
 
     def read(self) -> bytes:
         """Some bytes of the body; b"" at its end.
@@ -259,15 +286,23 @@ class Response:
         """
         if self.ended:
             return b""
-        if self._chunked and self._chunk_left == 0 and not self._next_chunk():
+        try:
+            return self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> bytes:
+        if self._left == 0 or (self._chunked and self._chunk_left == 0 and not self._next_chunk()):
+            self._end()
             return b""
         data = self.connection.receive()
         limit = self._chunk_left if self._chunked else self._left
         if not data:
             if limit < 0:
-                self.ended = True
+                self._end()
                 return b""
-            raise System("the daemon closed the connection in the middle of an answer")
+            raise Hangup
         if limit < 0:
             return data
         data, rest = data[:limit], data[limit:]
@@ -277,13 +312,14 @@ class Response:
         return data
 
     def _consumed(self, count: int) -> None:
-        if not self._chunked:
-            self._left -= count
-            self.ended = self._left == 0
+        if self._chunked:
+            self._chunk_left -= count
+            if self._chunk_left == 0:
+                self.connection.line()
             return
-        self._chunk_left -= count
-        if self._chunk_left == 0:
-            self.connection.line()
+        self._left -= count
+        if self._left == 0:
+            self._end()
 
     def _next_chunk(self) -> bool:
         size = self.connection.line().split(b";", 1)[0].strip()
@@ -297,7 +333,6 @@ class Response:
             return True
         while self.connection.line():
             pass  # trailers
-        self.ended = True
         return False
 
     def body(self, limit: int = 1 << 30) -> bytes:
@@ -320,7 +355,7 @@ class Response:
             yield data
 
     def close(self) -> None:
-        """Give the connection up; nothing more of the body is read."""
-        self.ended = True
-        self.reusable = False
-        self.connection.close()
+        """Give the connection up if the body has not ended; nothing more of it is read."""
+        if not self.ended:
+            self.ended = True
+            self.connection.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scow.client.http import Connection, PlainSocket
+from scow.client.http import Connection, PlainSocket, Response
 from scow.errors import System
 
 
@@ -29,8 +29,11 @@ def test_length_and_chunks_and_end_of_stream(pair: Pair) -> None:
     )
     theirs.sendall(b"2;x=y\r\nde\r\n1\r\nf\r\n0\r\nTrailer: x\r\n\r\nHTTP/1.0 200 OK\r\n\r\nrest")
     first = connection.answer("GET")
+    first.released(lambda response: None)
     assert (first.body(), first.reusable) == (b"abc", True)
-    assert connection.answer("GET").body() == b"def"
+    second = connection.answer("GET")
+    second.released(lambda response: None)
+    assert second.body() == b"def"
     last = connection.answer("GET")
     theirs.shutdown(socket.SHUT_WR)
     assert (last.body(), last.reusable) == (b"rest", False)
@@ -46,8 +49,13 @@ def test_a_chunk_arrives_before_the_next_is_sent(pair: Pair) -> None:
 def test_what_has_no_body_has_none(pair: Pair) -> None:
     connection, theirs = pair
     theirs.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
-    assert connection.answer("POST").ended
-    assert connection.answer("HEAD").ended
+    kept: list[Response] = []
+    for method in ("POST", "HEAD"):
+        response = connection.answer(method)
+        response.released(kept.append)
+        assert response.ended
+        assert response.read() == b""
+    assert len(kept) == 2
 
 
 @pytest.mark.parametrize(
