@@ -18,7 +18,7 @@ from scow.build.cache import Cache
 from scow.build.context import Context
 from scow.build.dockerfile.instructions import Dockerfile, read
 from scow.build.export import export, squash
-from scow.build.graph import ImageOp, Plan
+from scow.build.graph import ImageOp, Plan, RunOp
 from scow.build.options import BuildOptions
 from scow.build.progress import Classic, Progress
 from scow.build.prune import Pruned, disk_usage, prune
@@ -29,7 +29,7 @@ from scow.build.stages import Base, PlanRequest, plan
 from scow.build.steps import run, source
 from scow.build.workplace import KEY_PREFIX, MountFolders, Workplace
 from scow.content.store import ContentStore
-from scow.errors import Cancelled, NotFound, Unavailable
+from scow.errors import Cancelled, Forbidden, NotFound, Unavailable
 from scow.events import Bus
 from scow.images.image import Image
 from scow.images.store import Images
@@ -178,7 +178,8 @@ class Builder:
         async for _ in context:
             pass  # the client may send an empty body along with the URL
         if source.is_git(options.remote):
-            where = await source.clone(options.remote, where, keep_git_dir=True)
+            keep = options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR") in ("1", "true")
+            where = await source.clone(options.remote, where, keep_git_dir=keep)
         else:
             fetched = folder / "remote"
             fetched.mkdir(mode=0o700)
@@ -251,6 +252,7 @@ class Builder:
             bases = {key: Base(key[0], image.config) for key, image in images.items()}
             planned = plan(build.dockerfile, request, bases)
             if not planned.missing:
+                check_entitlements(planned, options)
                 return planned, images
             for key in planned.missing:
                 images[key] = await self._resolver.resolve(*key, options, progress)
@@ -310,6 +312,26 @@ async def _follow(task: "asyncio.Task[Image]") -> Image:
         if not task.cancelled():
             task.exception()
         raise
+
+
+def check_entitlements(planned: Plan, options: BuildOptions) -> None:
+    """Refuse commands that would leave the sandbox without the user having allowed it.
+
+    Raises:
+        Forbidden: names the instruction and what to allow.
+    """
+    for step in planned.steps:
+        if not isinstance(step.op, RunOp):
+            continue
+        wanted = set()
+        if step.op.security == "insecure":
+            wanted.add("security.insecure")
+        if step.op.network == "host" and options.network != "host":
+            wanted.add("network.host")
+        for name in sorted(wanted - options.allow):
+            raise Forbidden(
+                f"{name} is not allowed: line {step.line} of the Dockerfile ({step.shown[:200]}) asks for it"
+            )
 
 
 def _root(planned: Plan) -> ImageOp | None:

@@ -1,10 +1,10 @@
 """What a caller wants of a build; the names follow the API's parameters. Pure data."""
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scow.errors import InvalidArgument
+from scow.networks.hosts import parse_extra_host
 from scow.oci.platform import Platform
 from scow.oci.reference import Reference
 from scow.registry.auth import AuthConfig
@@ -29,7 +29,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """One build. `tags` are names for the result; `platform` is "" for this machine's."""
+    """One build.
+
+    Attributes:
+        tags: names for the result.
+        platform: "" for this machine's.
+        allow: what a Dockerfile, which may be a stranger's, may ask for beyond a sandbox: "network.host" (also granted
+            by `network` being "host"), "security.insecure".
+    """
 
     dockerfile: str = "Dockerfile"
     remote: str = ""
@@ -44,6 +51,7 @@ class BuildOptions:
     quiet: bool = False
     squash: bool = False
     network: str = "default"
+    allow: frozenset[str] = frozenset()
     extra_hosts: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     auths: Mapping[str, AuthConfig] = field(default_factory=dict)
@@ -61,19 +69,7 @@ class BuildOptions:
         if self.platform:
             Platform.parse(self.platform)
         for host in self.extra_hosts:
-            _check_host(host)
+            parse_extra_host(host)
         if self.limits.shm_size < 0 or self.limits.memory < 0:
             raise InvalidArgument("shmsize and memory must not be negative")
         return references
-
-
-def _check_host(text: str) -> None:
-    name, separator, address = text.partition("=") if "=" in text else text.partition(":")
-    if not separator or not name:
-        raise InvalidArgument(f"bad format for add-host: {text!r}: write NAME:ADDRESS")
-    if address == "host-gateway":
-        return
-    try:
-        ipaddress.ip_address(address.strip("[]"))
-    except ValueError:
-        raise InvalidArgument(f"invalid IP address in add-host: {address!r}") from None

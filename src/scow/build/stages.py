@@ -35,7 +35,7 @@ from scow.build.graph import (
     StageOp,
     Step,
 )
-from scow.build.state import PROXIES, StageState, expanded_mounts
+from scow.build.state import PROXIES, StageState, expanded_mounts, members, texts
 from scow.errors import InvalidArgument
 from scow.oci.config import ImageConfig
 from scow.oci.platform import Platform, host_platform
@@ -191,7 +191,7 @@ class _Planner:
             return None
         state = self._state(parent.config, parent.author)
         self._add(StageOp(), parent.id, state, "", stage, stage.start)
-        return state, [str(trigger) for trigger in parent.config.get("OnBuild") or []]
+        return state, texts(parent.config.get("OnBuild"))
 
     def _start_from_image(self, stage: Stage, base: str, platform: str) -> tuple[StageState, list[str]] | None:
         known = self.images.get((base, platform))
@@ -201,7 +201,7 @@ class _Planner:
         config = known.config
         state = self._state(config.config, config.author)
         self._add(ImageOp(base, platform), None, state, "", stage, stage.start)
-        return state, [str(trigger) for trigger in config.config.get("OnBuild") or []]
+        return state, texts(config.config.get("OnBuild"))
 
     def _state(self, config: Mapping[str, object], author: str) -> StageState:
         return StageState(config, author, self.request.build_args, self.globals, self.dockerfile.escape)
@@ -254,7 +254,7 @@ class _Planner:
         """``--label``: one more LABEL at the end of the target."""
         last, state = self.finished[stage.index]
         pairs = tuple(self.request.labels.items())
-        state.config = {**state.config, "Labels": {**(state.config.get("Labels") or {}), **dict(pairs)}}
+        state.config = {**state.config, "Labels": {**members(state.config.get("Labels")), **dict(pairs)}}
         text = "LABEL " + " ".join(f"{name}={value}" for name, value in pairs)
         step = self._add(ConfigOp(), last.id, state, text, stage, Label(last.line, text, pairs))
         self.finished[stage.index] = (step, state)
@@ -377,7 +377,7 @@ def plan_run(state: StageState, instruction: Run, origins: list[int | None]) -> 
         tuple(command),
         (*state.environment, *(f"{name}={value}" for name, value in arguments.items())),
         tuple(state.proxies()),
-        str(state.config.get("User") or ""),
+        state.user,
         state.folder,
         mounts,
         instruction.network,

@@ -72,17 +72,24 @@ class StageState:
     @property
     def environment(self) -> list[str]:
         """The config's environment, NAME=value."""
-        return list(self.config.get("Env") or [])
+        return texts(self.config.get("Env"))
 
     @property
     def folder(self) -> str:
         """The working directory, absolute."""
-        return posixpath.join("/", str(self.config.get("WorkingDir") or "/"))
+        folder = self.config.get("WorkingDir")
+        return posixpath.join("/", folder if isinstance(folder, str) else "")
+
+    @property
+    def user(self) -> str:
+        """Who commands run as."""
+        user = self.config.get("User")
+        return user if isinstance(user, str) else ""
 
     @property
     def shell(self) -> tuple[str, ...]:
         """What runs commands in shell form."""
-        return tuple(self.config.get("Shell") or DEFAULT_SHELL)
+        return tuple(texts(self.config.get("Shell")) or DEFAULT_SHELL)
 
     def given(self) -> dict[str, str]:
         """The declared arguments that have a value and are not hidden by the environment, in order."""
@@ -148,7 +155,7 @@ class StageState:
         if isinstance(instruction, Healthcheck):
             return self._healthcheck(instruction)
         if isinstance(instruction, OnBuild):
-            self._set("OnBuild", [*(self.config.get("OnBuild") or []), instruction.trigger])
+            self._set("OnBuild", [*texts(self.config.get("OnBuild")), instruction.trigger])
             return ""
         raise DockerfileError(instruction.line, f"{instruction.text.split()[0]} cannot stand here")
 
@@ -193,7 +200,7 @@ class StageState:
         ]
         if any(not name for name, _ in pairs):
             raise DockerfileError(instruction.line, "LABEL names can not be blank")
-        self._set("Labels", {**(self.config.get("Labels") or {}), **dict(pairs)})
+        self._set("Labels", {**members(self.config.get("Labels")), **dict(pairs)})
         return "LABEL " + " ".join(f"{name}={value}" for name, value in pairs)
 
     def _command(self, instruction: Command) -> str:
@@ -237,7 +244,7 @@ class StageState:
                 ports.extend(_ports(word, instruction.line))
         if len(ports) > MAX_RANGE:
             raise DockerfileError(instruction.line, f"EXPOSE names more than {MAX_RANGE} ports")
-        exposed = {**(self.config.get("ExposedPorts") or {}), **{port: {} for port in ports}}
+        exposed = {**members(self.config.get("ExposedPorts")), **{port: {} for port in ports}}
         self._set("ExposedPorts", exposed)
         return f"EXPOSE [{' '.join(ports)}]"
 
@@ -245,7 +252,7 @@ class StageState:
         paths = [self.word(path, instruction.line) for path in instruction.paths]
         if not all(paths):
             raise DockerfileError(instruction.line, "VOLUME specified can not be an empty string")
-        self._set("Volumes", {**(self.config.get("Volumes") or {}), **{path: {} for path in paths}})
+        self._set("Volumes", {**members(self.config.get("Volumes")), **{path: {} for path in paths}})
         return f"VOLUME [{' '.join(paths)}]"
 
     def _healthcheck(self, instruction: Healthcheck) -> str:
@@ -260,6 +267,16 @@ class StageState:
         self._set("Healthcheck", {"Test": list(instruction.test), **given})
         shown = "".join(f" {key}={value}" for key, value in given.items())
         return f"HEALTHCHECK {quoted(instruction.test)}{shown}"
+
+
+def texts(value: object) -> list[str]:
+    """The texts in a list of a config that came from somewhere else; anything else is left out."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def members(value: object) -> dict[str, Any]:
+    """An object of a config that came from somewhere else; empty if it is none."""
+    return dict(value) if isinstance(value, dict) else {}
 
 
 def pairs_of(items: Sequence[str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ _BUFFER = 1 << 20
 
 #: Matches one pattern may have, and folders a walk goes down.
 MAX_MATCHES = 100_000
-MAX_DEPTH = 512
+MAX_DEPTH = 300
 
 
 @dataclass(slots=True)

@@ -27,6 +27,7 @@ class MountFolders:
         self.root = root
         self.locks: dict[str, asyncio.Lock] = {}
         self.users: dict[str, int] = {}
+        self.making = asyncio.Lock()
 
     def name_of(self, identity: str) -> str:
         """The folder of a cache mount: a hash, for ids may hold anything."""
@@ -59,7 +60,6 @@ class Workplace:
     chains: set[str] = field(default_factory=set)
     blobs: set[Digest] = field(default_factory=set)
     _made: int = 0
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def key(self, step: int) -> str:
         """The key of a step's snapshot, task and sandbox."""

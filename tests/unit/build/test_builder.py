@@ -15,7 +15,7 @@ from scow.build import context as contexts
 from scow.build.options import BuildOptions, Limits
 from scow.build.prune import Pruned
 from scow.build.steps.run import CommandFailed
-from scow.errors import Cancelled, EngineError, InvalidArgument, NotFound, Unsupported
+from scow.errors import Cancelled, EngineError, Forbidden, InvalidArgument, NotFound, Unsupported
 from support.building import Yard, chunks, in_yard, tar_of
 
 pytestmark = pytest.mark.root
@@ -563,5 +563,22 @@ def test_a_base_that_is_being_built_on_is_not_pruned(run: Run):
         await yard.builder.prune(Pruned(everything=True))
         yard.images.prune(dangling=False, keep=lambda image: False)
         assert yard.cat(await work, "/3") == "1\n"
+
+    run(scenario)
+
+
+def test_leaving_the_sandbox_must_be_allowed(run: Run):
+    async def scenario(yard: Yard) -> None:
+        insecure = {"Dockerfile": "FROM busybox\nRUN --security=insecure cat /proc/self/status\n"}
+        host = {"Dockerfile": "FROM busybox\nRUN --network=host ip -o link\n"}
+        with pytest.raises(Forbidden, match=r"security.insecure is not allowed: line 2"):
+            await yard.build(insecure)
+        with pytest.raises(Forbidden, match=r"network.host is not allowed"):
+            await yard.build(host)
+        await yard.build(host, network="host")
+        assert "scowt0" in yard.text
+        await yard.build(insecure, allow=frozenset({"security.insecure"}))
+        assert "CapEff:\t00000000a80425fb" not in yard.text
+        assert "Seccomp:\t0" in yard.text
 
     run(scenario)

@@ -131,3 +131,18 @@ def test_any_dockerfile_is_planned_or_refused(text: str):
     except InvalidArgument:
         return
     assert made.result == max(step.id for step in made.steps if step.stage == made.steps[made.result].stage)
+
+
+def test_the_config_of_a_hostile_base_is_no_trap():
+    config = {
+        "Env": [1, "A=b", None], "Labels": ["x"], "ExposedPorts": 7, "Volumes": "v", "OnBuild": {"RUN": 1},
+        "Shell": "sh", "WorkingDir": 5, "User": {},
+    }  # fmt: skip
+    images = {("bad", ""): Base("bad", ImageConfig("amd64", "linux", config=config))}
+    text = "FROM bad\nENV c=$A\nLABEL l=m\nEXPOSE 1\nVOLUME /v\nWORKDIR w\nONBUILD RUN y\nRUN x\n"
+    made = plan(read(text.encode()), PlanRequest(), images)
+    op = made.steps[-1].op
+    assert isinstance(op, RunOp)
+    assert (op.folder, op.user, op.command[0]) == ("/w", "", "/bin/sh")
+    assert made.steps[-1].config["Labels"] == {"l": "m"}
+    assert made.steps[-1].config["OnBuild"] == ["RUN y"]

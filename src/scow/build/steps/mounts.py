@@ -153,9 +153,9 @@ async def _cache(work: Workplace, planned: PlannedMount, chains: Mapping[int, st
             description = f"cached mount {mount.target} from exec with id {mount.id or mount.target}"
             work.cache.note_mount(name, description)
             chain = chains.get(planned.origin, "") if planned.origin is not None else None
-            async with work.lock:
-                yield_path = await asyncio.to_thread(_cache_folder, work, mount, folders.root / name, chain)
-            yield yield_path
+            async with folders.making:
+                path = await asyncio.to_thread(_cache_folder, work, mount, folders.root / name, chain)
+            yield path
         finally:
             folders.users[name] -= 1
 
