@@ -5,6 +5,7 @@
     <root>/<n>/meta.json    {"name", "kind", "parent", "created"}: its rename is the commit
     <root>/<n>/fs           the tree, or what differs from the parents
     <root>/<n>/work         overlayfs's own
+    <root>/<n>/usage        bytes of fs, once somebody asked for a committed one's
     <root>/new-<n>          half made; swept when the store is opened
     <root>/rm-<n>           removed, being deleted; swept too
 
@@ -20,7 +21,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from scow.errors import AlreadyExists, Conflict, NotFound, System
+from scow.errors import AlreadyExists, Conflict, NoSpace, NotFound, System
 from scow.fileio import atomic_write, fsync_dir, no_space
 from scow.snapshots.removal import remove_at
 from scow.snapshots.snapshotter import ACTIVE, COMMITTED, SnapshotInfo
@@ -28,6 +29,7 @@ from scow.snapshots.snapshotter import ACTIVE, COMMITTED, SnapshotInfo
 _NEW = "new-"
 _TRASH = "rm-"
 _META = "meta.json"
+_USAGE = "usage"
 
 
 class SnapshotStore:
@@ -138,15 +140,24 @@ class SnapshotStore:
         return Path(self._folder(key_or_name), "fs")
 
     def usage(self, key_or_name: str) -> int:
-        """See `Snapshotter.usage`; a committed snapshot is measured once."""
+        """See `Snapshotter.usage`; a committed snapshot is measured once, also across restarts."""
         with self._lock:
             kind = self._known(key_or_name).kind
             known = self._usage.get(key_or_name)
-        if known is None:
-            known = tree_usage(os.fspath(self.upper(key_or_name)))
+            folder = self._folder(key_or_name)
+        if known is not None:
+            return known
+        note = os.path.join(folder, _USAGE)
+        with contextlib.suppress(OSError, ValueError), open(note, "rb") as file:
+            known = int(file.read(32))
+        if known is None or kind != COMMITTED:
+            known = tree_usage(os.path.join(folder, "fs"))
             if kind == COMMITTED:
-                with self._lock:
-                    self._usage[key_or_name] = known
+                with contextlib.suppress(OSError, NoSpace):  # removed meanwhile, or a full disk: measured again
+                    atomic_write(note, b"%d" % known, durable=False)
+        if kind == COMMITTED:
+            with self._lock:
+                self._usage[key_or_name] = known
         return known
 
     def chain(self, key_or_name: str) -> list[str]:
