@@ -20,6 +20,10 @@ from scow.tasks.attachment import Attachment
 #: Seconds a registered client has to be answered.
 UNCLAIMED = 30.0
 
+#: Seconds between the switch of protocols and the first replayed byte. docker-py reads the answer's head through a
+#: buffer and the stream past it: bytes that arrive together with the head are lost to it.
+AFTER_SWITCH = 0.01
+
 #: Reads what was logged up to a time (ns), framed as the stream is.
 Replay = Callable[[Container, "AttachRequest", int], AsyncIterator[bytes]]
 
@@ -64,6 +68,7 @@ class Session:
         self._unclaimed.cancel()
         try:
             if self._replay is not None:
+                await asyncio.sleep(AFTER_SWITCH)
                 async for data in self._replay:
                     await peer.write(data)
             if self._attachment is None:

@@ -47,7 +47,7 @@ async def create(context: Context, name: str, body: CreateBody, platform: str = 
 
     Raises:
         InvalidArgument: the request makes no sense; nothing was changed.
-        NoSuchImage, NoSuchContainer: it names what is not there.
+        NoSuchImage: it is not here.
         Conflict: the name is taken.
         NoSpace, System: the disk or the kernel; what was made is removed again.
     """
@@ -61,10 +61,14 @@ async def create(context: Context, name: str, body: CreateBody, platform: str = 
     validate.check_merged(config)
     host = finish_host(body.host_config, context.config)
     logs.check(host.log_config.type, host.log_config.config)
-    resolve_containers(context, host)
-    plan = mounts.plan(host, config.volumes, context.get)
-    for mount in plan.mounts:
-        _check_source(context, mount)
+    try:
+        resolve_containers(context, host)
+        plan = mounts.plan(host, config.volumes, context.get)
+        for mount in plan.mounts:
+            _check_source(context, mount)
+    except NotFound as error:
+        # Clients take a "not found" of a create for the missing image, and pull.
+        raise InvalidArgument(str(error)) from error
     host.network_mode = _network_name(context, host.network_mode, config)
     record = _record(context, name, body, config, host, image)
     record.mounts = plan.mounts

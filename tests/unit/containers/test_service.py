@@ -368,8 +368,8 @@ def test_create_checks_everything_before_it_changes_anything(live):
             ({}, {"binds": ["relative:path"]}, InvalidArgument),
             ({}, {"mounts": [{"Type": "bind", "Source": "/nope/nope", "Target": "/x"}]}, InvalidArgument),
             ({}, {"network_mode": "nowhere"}, InvalidArgument),
-            ({}, {"network_mode": "container:nobody"}, NoSuchContainer),
-            ({}, {"volumes_from": ["nobody"]}, NoSuchContainer),
+            ({}, {"network_mode": "container:nobody"}, InvalidArgument),
+            ({}, {"volumes_from": ["nobody"]}, InvalidArgument),
             ({}, {"log_config": {"Type": "pigeon"}}, InvalidArgument),
             ({"entrypoint": [""]}, {}, InvalidArgument),
         ]
