@@ -46,16 +46,29 @@ def _spawn(log: int, writer: int) -> int:
     """A process in a session of its own with the pipe's end under number 3; returns its pid."""
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     words, environment = command("scow.daemon.main", "--ready-fd", "3")
-    actions = [
+    actions: list[tuple[int, ...]] = [
         (os.POSIX_SPAWN_DUP2, null, 0),
         (os.POSIX_SPAWN_DUP2, log, 1),
         (os.POSIX_SPAWN_DUP2, log, 2),
         (os.POSIX_SPAWN_DUP2, writer, 3),
     ]
+    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()]
     try:
         return os.posix_spawn(words[0], words, environment, file_actions=actions, setsid=True)
     finally:
         os.close(null)
+
+
+def _inherited() -> list[int]:
+    """Descriptors of our caller that the daemon must not keep open, such as the pipe of a ``$(…)``."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 3 and os.get_inheritable(int(name)):
+                found.append(int(name))
+        except OSError:  # the descriptor of the list itself
+            continue
+    return found
 
 
 def _tail(begin: int) -> str:

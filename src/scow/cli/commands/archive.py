@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scow.cli.commands.pull import platform_json, split_tag
 from scow.cli.console import is_terminal
 from scow.cli.exits import FAILED, Exit
 from scow.cli.flags import Command, Flag, Options
+from scow.cli.names import platform_json, split_tag
 from scow.cli.options import PLATFORM
 from scow.cli.outfile import check as check_output
 from scow.cli.outfile import receive

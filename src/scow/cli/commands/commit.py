@@ -1,7 +1,7 @@
 """scow commit: a container's changes as an image."""
 
-from scow.cli.commands.pull import split_tag
 from scow.cli.flags import Command, Flag, Options
+from scow.cli.names import split_tag
 from scow.cli.session import Session
 
 COMMIT = Command(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from scow.api import units
 from scow.cli import human
-from scow.cli.commands.pull import platform_json
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
+from scow.cli.names import platform_json
 from scow.cli.options import FORMAT_TABLE, NO_TRUNC
 from scow.client.client import path
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from scow.api import units
 from scow.cli import human
-from scow.cli.commands.pull import split_tag
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.format import Row, View, show
+from scow.cli.names import split_tag
 from scow.cli.options import FILTER, FORMAT_TABLE, NO_TRUNC
 from scow.client.client import filters_text
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scow.cli.commands.pull import platform_json
 from scow.cli.exits import FAILED, Exit, sentence
 from scow.cli.flags import Command, Flag, Options
+from scow.cli.names import platform_json
 from scow.cli.options import FORMAT_JSON
 from scow.client import jsontext
 from scow.client.client import path

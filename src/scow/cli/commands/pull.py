@@ -4,6 +4,7 @@ import os
 
 from scow.cli.exits import FAILED, Exit
 from scow.cli.flags import Command, Flag, Options
+from scow.cli.names import canonical, platform_json, split_tag
 from scow.cli.options import CONTENT_TRUST, PLATFORM
 from scow.cli.progress import check, show
 from scow.cli.session import Session
@@ -43,16 +44,6 @@ PUSH = Command(
 )
 
 
-def split_tag(name: str) -> tuple[str, str]:
-    """ "host:5000/a:b" → ("host:5000/a", "b"); "a@sha256:…" → ("a", "sha256:…"); no tag → ""."""
-    if "@" in name:
-        head, _, digest = name.partition("@")
-        return (head.rpartition(":")[0] if ":" in head.rpartition("/")[2] else head), digest
-    head, slash, last = name.rpartition("/")
-    last, _, tag = last.partition(":")
-    return head + slash + last, tag
-
-
 def auth_header(session: Session, name: str) -> dict[str, str]:
     """``X-Registry-Auth`` for the registry of an image name; {} without a login."""
     auth = session.config.find(server_of(domain_of(name)))
@@ -72,15 +63,6 @@ def pull(session: Session, options: Options, arguments: list[str]) -> int:
     pull_image(session, name, platform, quiet=quiet, every_tag=options.on("all-tags"))
     session.console.line(canonical(repository, tag or "latest"))
     return 0
-
-
-def canonical(repository: str, tag: str) -> str:
-    """The whole name, as pull prints it at its end: "docker.io/library/busybox:latest"."""
-    domain = domain_of(repository)
-    if domain == "docker.io":
-        rest = repository.removeprefix("docker.io/")
-        repository = f"docker.io/{rest if '/' in rest else f'library/{rest}'}"
-    return f"{repository}{'@' if ':' in tag else ':'}{tag}"
 
 
 def pull_image(
@@ -123,16 +105,6 @@ def push(session: Session, options: Options, arguments: list[str]) -> int:
     else:
         show(messages)
     return 0
-
-
-def platform_json(text: str) -> str:
-    """ "linux/arm64/v8" as the JSON object newer calls take; "" for none."""
-    if not text:
-        return ""
-    from scow.client import jsontext
-
-    names = ("os", "architecture", "variant")
-    return jsontext.dumps(dict(zip(names, text.split("/"), strict=False)))
 
 
 COMMANDS = {"image pull": (PULL, pull), "image push": (PUSH, push)}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scow.cli.commands.pull import platform_json, split_tag
 from scow.cli.each import each
 from scow.cli.exits import sentence
 from scow.cli.flags import Command, Flag, Options
+from scow.cli.names import platform_json, split_tag
 from scow.client.client import path
 from scow.client.http import ApiError
 
