@@ -280,6 +280,8 @@ def _pruned(plain: dict[str, Any]) -> dict[str, Any]:
     kept = {
         k: v for k, v in plain.items() if k not in LEFT_OUT_WHEN_EMPTY or (v is not None and v not in ("", [], {}, 0))
     }
+    if plain.get("MemorySwappiness", 0) is None:
+        del kept["MemorySwappiness"]
     if plain.get("Init") is False:
         kept["Init"] = False
     if plain.get("StopTimeout") == 0 and plain["StopTimeout"] is not None:
