@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from scow.content.ingest import Ingest
 
 #: Bytes hashed and written at a time: large enough that handing them to a thread costs nothing beside it.
-BATCH = 1 << 20
+BATCH = 2 << 20
 
 
 async def receive(

@@ -398,6 +398,8 @@ class _Line:
 
 def _split(url: str) -> tuple[tuple[str, str, int], str, str]:
     """URL → (scheme, host, port), request target, Host header."""
+    if not url.isascii() or any(character <= " " for character in url):
+        raise InvalidArgument(f"invalid URL {url[:200]!r}: it holds characters that must be quoted")
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -406,8 +408,6 @@ def _split(url: str) -> tuple[tuple[str, str, int], str, str]:
     if parts.scheme not in ("http", "https") or not host:
         raise InvalidArgument(f"invalid URL {url[:200]!r}: expected http://HOST or https://HOST")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not target.isascii() or any(character <= " " for character in target):
-        raise InvalidArgument(f"invalid URL {url[:200]!r}: it holds characters that must be quoted")
     default = 443 if parts.scheme == "https" else 80
     shown = f"[{host}]" if ":" in host else host
     return (parts.scheme, host, port or default), target, shown if port in (None, default) else f"{shown}:{port}"

@@ -31,8 +31,8 @@ from scow.oci.descriptor import Descriptor
 from scow.oci.digest import digest_of
 from scow.oci.mediatypes import OCI_MANIFEST
 from scow.oci.reference import Reference
-from scow.registry.client import fetch, session
 from scow.registry.auth import NOBODY, AuthConfig
+from scow.registry.client import fetch, session
 from scow.registry.client.auth import challenges
 from scow.registry.client.endpoints import RegistryConfig, domain_of, endpoints, is_insecure
 from scow.registry.client.registry import Registry
