@@ -6,10 +6,12 @@ fixed owners and times where they carry no meaning, so the same host makes the s
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from scow.api.units import SECOND, rfc3339
 from scow.errors import System, Unavailable
 from scow.fileio import write_all
 from scow.images import elf
@@ -31,7 +33,6 @@ DEBIAN_SUITE = "stable"
 _BUSYBOX = ("/bin/busybox", "/usr/bin/busybox", "/usr/local/bin/busybox")
 _PACKAGE = "busybox-static"
 _LIST_TIMEOUT = 20
-_EPOCH = "1970-01-01T00:00:00Z"
 _PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n"
 _GROUP = b"root:x:0:\nnogroup:x:65534:\n"
 _NSSWITCH = b"passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nprotocols: files\nservices: files\n"
@@ -64,11 +65,12 @@ def bootstrap_busybox(images: Images, name: Reference, progress: Progress = quie
     found = next((path for path in _BUSYBOX if _is_static(path)), None)
     if found is not None:
         with open(found, "rb") as file:
-            program = file.read()
+            program, made = file.read(), os.fstat(file.fileno()).st_mtime
         origin = found
     else:
         progress({"status": f"Fetching the package {_PACKAGE}"})
         program, origin = package_file(_PACKAGE, ("bin/busybox", "usr/bin/busybox")), f"package {_PACKAGE}"
+        made = time.time()
     applets = _applets(program)
     progress({"status": f"Packing busybox with {len(applets)} commands"})
 
@@ -84,7 +86,7 @@ def bootstrap_busybox(images: Images, name: Reference, progress: Progress = quie
                 writer.add(Entry(applet, HARDLINK, 0o755, link="bin/busybox"))
 
     config = {"Cmd": ["sh"], "Env": [f"PATH={PATH}"], "Labels": _labels("busybox", origin)}
-    return _build(images, name, write, config, f"busybox from {origin}")
+    return _build(images, name, write, config, f"busybox from {origin}", made)
 
 
 def bootstrap_debian(
@@ -102,7 +104,8 @@ def bootstrap_debian(
         tool = debian_tar(suite, mirror, writer.write, lambda text: progress({"status": text}))
         layer, diff_id = writer.commit()
         labels = _labels("debian", f"{suite} by {tool}")
-        config = _config({"Cmd": ["bash"], "Env": [f"PATH={PATH}"], "Labels": labels}, f"debian {suite} by {tool}")
+        settings = {"Cmd": ["bash"], "Env": [f"PATH={PATH}"], "Labels": labels}
+        config = _config(settings, f"debian {suite} by {tool}", time.time())
         return images.add(_with_layer(config, diff_id), [layer], name)
 
 
@@ -140,29 +143,35 @@ def from_host(
         selection.write(writer, folders, files)
 
     config = {"Cmd": [paths[0]], "Env": [f"PATH={PATH}"], "Labels": _labels("host", " ".join(paths))}
-    return _build(images, name, write, config, f"programs of the host: {' '.join(paths)}")
+    return _build(images, name, write, config, f"programs of the host: {' '.join(paths)}", selection.newest)
 
 
 # ── inside ──
 
 
 def _build(
-    images: Images, name: Reference, write: Callable[[TarWriter], None], config: Mapping[str, Any], origin: str
+    images: Images,
+    name: Reference,
+    write: Callable[[TarWriter], None],
+    config: Mapping[str, Any],
+    origin: str,
+    made: float,
 ) -> Image:
     with images.content.leases.hold(), LayerWriter(images.content) as layer_writer:
         writer = TarWriter(layer_writer.write)
         write(writer)
         writer.close()
         layer, diff_id = layer_writer.commit()
-        return images.add(_with_layer(_config(config, origin), diff_id), [layer], name)
+        return images.add(_with_layer(_config(config, origin, made), diff_id), [layer], name)
 
 
-def _config(config: Mapping[str, Any], origin: str) -> ImageConfig:
-    """A config without the present time: the image is as old as what it is made of, and the same each time."""
+def _config(config: Mapping[str, Any], origin: str, made: float) -> ImageConfig:
+    """A config as old as the newest file the image is made of (seconds since 1970), so that it is the same each time."""
     platform = host_platform()
-    step = History(created=_EPOCH, created_by=f"scow image bootstrap: {origin}")
+    created = rfc3339(int(made) * SECOND)
+    step = History(created=created, created_by=f"scow image bootstrap: {origin}")
     return ImageConfig(
-        platform.architecture, platform.os, platform.variant, _EPOCH, config=dict(config), history=(step,)
+        platform.architecture, platform.os, platform.variant, created, config=dict(config), history=(step,)
     )
 
 

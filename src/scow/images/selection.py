@@ -54,6 +54,11 @@ class Selection:
         self._done: set[str] = set()
         self._cache = elf.linker_cache()
 
+    @property
+    def newest(self) -> float:
+        """When the youngest of the chosen files was changed, in seconds since 1970; folders do not count."""
+        return max((info.st_mtime for info in self._paths.values() if not stat.S_ISDIR(info.st_mode)), default=0.0)
+
     def program(self, name: str) -> str:
         """Add a program by name or absolute path, with what it needs to start; its path.
 
@@ -63,7 +68,8 @@ class Selection:
         path = name if name.startswith("/") else which(name)
         if path is None or not os.path.exists(path):
             raise NotFound(f"there is no program {name} on this host: give its full path or install it")
-        self._tell(f"Adding {path}")
+        if path not in self._paths:
+            self._tell(f"Adding {path}")
         self._executable(path)
         return path
 
