@@ -170,7 +170,7 @@ class HttpClient:
             if not follow or redirects == 0:
                 return answer
             answer.close()
-            following = urljoin(url, target or "")
+            following = join(url, target or "")
             sent = _headers_for(url, following, sent)
             url = following
         raise System(f"{_where(url)} redirected more than {redirects} times: its configuration loops")
@@ -411,6 +411,18 @@ def _split(url: str) -> tuple[tuple[str, str, int], str, str]:
     default = 443 if parts.scheme == "https" else 80
     shown = f"[{host}]" if ":" in host else host
     return (parts.scheme, host, port or default), target, shown if port in (None, default) else f"{shown}:{port}"
+
+
+def join(url: str, target: str) -> str:
+    """Where `target`, a Location or Link that came with `url`, leads.
+
+    Raises:
+        InvalidArgument: nowhere.
+    """
+    try:
+        return urljoin(url, target)
+    except ValueError as error:
+        raise InvalidArgument(f"invalid URL {target[:200]!r}: {error}") from None
 
 
 def _where(url: str) -> str:

@@ -11,13 +11,13 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from scow.errors import Forbidden, NotFound, System, Unauthorized, Unavailable
 from scow.registry.auth import AuthConfig
 from scow.registry.client.auth import Challenge, Tokens, challenges, fetch_token
 from scow.registry.client.endpoints import Endpoint, RegistryConfig, endpoints, tls_for
-from scow.web.client import Answer, HttpClient, PeerFailed, Timeouts
+from scow.web.client import Answer, HttpClient, PeerFailed, Timeouts, join
 
 log = logging.getLogger("scow.registry")
 
@@ -275,12 +275,16 @@ class Session:
 
         Raises:
             Unavailable: there is none.
+            InvalidArgument: it is no URL.
         """
         if not location:
             raise Unavailable(
                 f"registry {self.endpoint.host} names no place to upload to: it does not follow the protocol"
             )
-        return urljoin(f"{self.endpoint.url}/v2/", location)
+        found = join(f"{self.endpoint.url}/v2/", location)
+        if not found.startswith(("https://", "http://" if self.endpoint.plain else "https://")):
+            raise Unavailable(f"registry {self.endpoint.host} leads from https to {found[:200]}: refused")
+        return found
 
 
 def pause(attempt: int) -> float:
