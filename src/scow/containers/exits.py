@@ -17,7 +17,7 @@ from scow.tasks.task import ExitStatus, Task
 
 log = logging.getLogger("scow.containers")
 
-#: Starts a container again for its policy (`start.again`), or removes it (`remove.automatically`).
+#: Starts a container again for its policy (`start.again`), or removes it under its lock (`remove.at_end`).
 Action = Callable[[Context, Container], Awaitable[None]]
 
 
@@ -32,9 +32,8 @@ async def supervise(context: Context, container: Container, task: Task, again: A
         await _delete(task)
         if delay is not None:
             _again_later(context, container, delay, again)
-            return
-    if container.record.host.auto_remove and not container.kept:
-        await remove(context, container)
+        elif container.record.host.auto_remove and not container.kept:
+            await remove(context, container)  # under the same lock: nobody starts it in between
 
 
 async def ended(context: Context, container: Container, status: ExitStatus, *, at_boot: bool = False) -> int | None:

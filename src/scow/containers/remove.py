@@ -39,21 +39,18 @@ async def remove(context: Context, ref: str, *, force: bool = False, volumes: bo
         await _remove(context, container, volumes=volumes)
 
 
-async def automatically(context: Context, container: Container) -> None:
-    """Remove a container that ended and was to be removed then, with its anonymous volumes."""
+async def at_end(context: Context, container: Container) -> None:
+    """Remove a container that ended and was to be removed then, with its anonymous volumes. Under its lock."""
     try:
-        await remove(context, container.id, volumes=True)
-    except EngineError as error:
+        await _remove(context, container, volumes=True)
+    except (EngineError, OSError) as error:
         log.error("container %s could not be removed: %s", container.id[:12], error)
 
 
 async def finish(context: Context, container: Container) -> None:
-    """Remove what a former daemon had begun to remove."""
-    try:
-        async with container.lock:
-            await _remove(context, container, volumes=False)
-    except EngineError as error:
-        log.error("container %s could not be removed: %s", container.id[:12], error)
+    """Remove what a former daemon was to remove, or had begun to."""
+    async with container.lock:
+        await at_end(context, container)
 
 
 async def _remove(context: Context, container: Container, *, volumes: bool) -> None:

@@ -97,7 +97,7 @@ def _what_next(context: Context, container: Container) -> None:
     """A container that does not run: remove it, or start it if its policy says so."""
     record = container.record
     if record.host.auto_remove and record.started:
-        context.background.start(remove.automatically(context, container), f"remove {container.id[:12]}")
+        context.background.start(remove.finish(context, container), f"remove {container.id[:12]}")
         return
     waits = record.state is State.RESTARTING
     if waits or (record.started and record.state is State.EXITED and _wanted(record)):

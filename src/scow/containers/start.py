@@ -141,7 +141,7 @@ async def _failed(context: Context, container: Container, error: Exception) -> N
     container.exits += 1
     await context.moved(container, state)
     if record.host.auto_remove:
-        context.background.start(remove.automatically(context, container), f"remove {container.id[:12]}")
+        await remove.at_end(context, container)
     raise told from error
 
 
@@ -164,7 +164,7 @@ def translate(error: Exception, program: str) -> tuple[EngineError, int]:
 
 def follow(context: Context, container: Container, task: Task) -> None:
     """Watch over a running container: its end, and its health."""
-    work = exits.supervise(context, container, task, again, remove.automatically)
+    work = exits.supervise(context, container, task, again, remove.at_end)
     context.background.start(work, f"container {container.id[:12]}")
     watch_health(context, container)
 
