@@ -166,7 +166,7 @@ def _build(
 
 
 def _config(config: Mapping[str, Any], origin: str, made: float) -> ImageConfig:
-    """A config as old as the newest file the image is made of (seconds since 1970), so that it is the same each time."""
+    """A config as old as the newest file it is made of (seconds since 1970), so that it is the same each time."""
     platform = host_platform()
     created = rfc3339(int(made) * SECOND)
     step = History(created=created, created_by=f"scow image bootstrap: {origin}")

@@ -78,7 +78,7 @@ async def _get_manifest(session: Session, wanted: str, name: str) -> tuple[bytes
     for attempt in range(1, ATTEMPTS + 1):
         answer = await session.request("GET", url, headers={"Accept": ACCEPT})
         if answer.status != 200:
-            raise error_for(await failure_of(answer), f"manifest for {name} not found")
+            raise error_for(await failure_of(answer), f"pulling {name}", f"manifest for {name} not found")
         try:
             async with answer:
                 data = await answer.read(MAX_DOCUMENT)
@@ -232,7 +232,7 @@ async def tags(session: Session) -> list[str]:
     Raises:
         NotFound: no such repository.
     """
-    return await _names(session, session.url("tags/list?n=1000"), "tags", f"repository {session.path} not found")
+    return await _names(session, session.url("tags/list?n=1000"), "tags", f"tags of {session.path}")
 
 
 async def catalog(session: Session) -> list[str]:

@@ -300,14 +300,14 @@ def retry_after(text: str, attempt: int) -> float:
     return pause(attempt)
 
 
-def error_for(failure: Failure, what: str) -> Exception:
-    """The exception for an answer nobody expected; `what` says what was tried."""
+def error_for(failure: Failure, what: str, missing: str = "") -> Exception:
+    """The exception for an answer nobody expected; `what` says what was tried, `missing` what a 404 means."""
     if failure.status == 401:
         return Unauthorized(_unauthorized(failure))
     if failure.status == 403:
         return Forbidden(f"{what}: denied: {failure.message or 'requested access to the resource is denied'}")
     if failure.status == 404:
-        return NotFound(f"{what}: {failure}")
+        return NotFound(f"{missing or what}: {failure}")
     if failure.status == 429:
         return Unavailable(f"{what}: toomanyrequests: {failure.message or 'retry later'}")
     if failure.status in BUSY:
