@@ -286,7 +286,8 @@ class Misbehaving(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("status", "sentence"), [(401, "unauthorized"), (403, "denied"), (404, "not found"), (429, "toomanyrequests"), (500, "500")]
+    ("status", "sentence"),
+    [(401, "unauthorized"), (403, "denied"), (404, "not found"), (429, "toomanyrequests"), (500, "500")],
 )
 def test_a_registry_that_refuses(world: World, status: int, sentence: str) -> None:
     handler = type("Handler", (Misbehaving,), {"status": status})

@@ -84,7 +84,9 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     except OSError as error:
-        raise System(f"cannot make the folder {folder}: {error.strerror}: choose another --data-root or --exec-root") from error
+        raise System(
+            f"cannot make the folder {folder}: {error.strerror}: choose another --data-root or --exec-root"
+        ) from error
 
 
 def _assemble(config: Config) -> Engine:
@@ -120,7 +122,18 @@ def _assemble(config: Config) -> Engine:
         registry=registry,
     )
     return Engine(
-        config, _identity(root), content, snapshots, images, registry, networks, volumes, tasks, containers, builder, events
+        config,
+        _identity(root),
+        content,
+        snapshots,
+        images,
+        registry,
+        networks,
+        volumes,
+        tasks,
+        containers,
+        builder,
+        events,
     )
 
 

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from scow.daemon.engine import Engine
 
 
-async def disk_usage(engine: "Engine", kinds: Collection[str], *, verbose: bool, version: tuple[int, int]) -> dict[str, Any]:
+async def disk_usage(
+    engine: "Engine", kinds: Collection[str], *, verbose: bool, version: tuple[int, int]
+) -> dict[str, Any]:
     """The API's SystemDataUsageResponse.
 
     Args:
@@ -31,7 +33,9 @@ async def disk_usage(engine: "Engine", kinds: Collection[str], *, verbose: bool,
         if legacy:
             found |= {"LayersSize": total, "Images": items}
     if "container" in kinds:
-        items = await engine.containers.list(Selection(everything=True, limit=0, filters=Filters()), version, sizes=True)
+        items = await engine.containers.list(
+            Selection(everything=True, limit=0, filters=Filters()), version, sizes=True
+        )
         running = [item for item in items if item["State"] in ("running", "paused", "restarting")]
         total = sum(item.get("SizeRw", 0) for item in items)
         active = sum(item.get("SizeRw", 0) for item in running)
