@@ -1,4 +1,4 @@
-"""What every test may ask for: whole worlds (an engine, a registry), made once and cleaned up by those who made them."""
+"""What every test may ask for: whole worlds (an engine, a registry), made once and cleaned by those who made them."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support.world import World  # noqa: E402 – the line above makes `support` importable
+from support.world import World
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One engine with a `busybox` image, in a network namespace of its own, for tests that clean up after themselves."""
+    """One engine with a `busybox` image, in a network namespace of its own, for tests that tidy up after themselves."""
     with World(tmp_path_factory.mktemp("world")) as made:
         made.start()
         made.scow("image", "bootstrap", "busybox")

@@ -1,4 +1,4 @@
-"""The smallest client that speaks to the engine: one kept connection, JSON in and out. For figures and for odd requests."""
+"""The smallest client that speaks to the engine: one kept connection, JSON in and out; for figures and odd requests."""
 
 import http.client
 import json

@@ -1,7 +1,7 @@
 """A machine with an engine on it: a network namespace, a data root, a real `scowd`, and real clients.
 
 The namespace has a loopback and nothing else, so no packet for a container's address can leave the machine. The API's
-UNIX socket is a path and therefore reachable from the tests' own namespace; published ports are reached through `fetch`.
+UNIX socket is a path and therefore reachable from the tests' own namespace; published ports are reached by `talk`.
 """
 
 import contextlib
