@@ -1,8 +1,8 @@
 """The main job by each of three clients: our CLI, the docker CLI and docker-py.
 
 Build a two-stage image, run two containers from it, see what they share and what not, reach a published port, push,
-pull by digest on a second engine that is reached by mutual TLS only, run there, build again from cache, delete, find the
-image unaltered.
+pull by digest on a second engine that is reached by mutual TLS only, run there, build again from cache, delete, find
+the image unaltered.
 """
 
 import io
