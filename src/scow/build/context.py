@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from scow.build import archives, ignore
+from scow.api import ignore
+from scow.build import archives
 from scow.build.dockerfile.lexer import MAX_SIZE
 from scow.build.feed import pump
 from scow.build.tree import Tree

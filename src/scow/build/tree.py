@@ -13,8 +13,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from scow.build.glob import PatternError, file_match, has_wildcards
-from scow.build.ignore import Ignore
+from scow.api.glob import PatternError, file_match, has_wildcards
+from scow.api.ignore import Ignore
 from scow.errors import InvalidArgument, NotFound
 from scow.linux.fds import open_in_root
 from scow.snapshots.copyup import xattrs_of

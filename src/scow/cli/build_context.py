@@ -140,7 +140,7 @@ def _entries(root: str, folder: str, rules: ignore.Ignore, needed: set[str]) -> 
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         name = f"{folder}/{entry.name}" if folder else entry.name
-        out = name not in needed and rules.excludes(name)
+        out = name not in needed and rules.excluded(name)
         below = entry.is_dir(follow_symlinks=False)
         if not out:
             yield Packed(entry.path, name, owner=(0, 0))

@@ -8,7 +8,7 @@ A result longer than `MAX_RESULT` is refused: ``ENV A=$A$A`` must not eat the da
 
 from collections.abc import Mapping
 
-from scow.build.glob import Text
+from scow.api.glob import Text
 
 #: Longest result of one expansion (characters).
 MAX_RESULT = 1 << 20
@@ -293,7 +293,7 @@ def _compile(pattern: str) -> list[str]:
 
 
 def _ends(items: list[str], text: Text, start: int) -> int:
-    """Where a match that begins at `start` can end, as a set of positions (see ``build.glob``; here / is a letter)."""
+    """Where a match that begins at `start` can end, as a set of positions (see ``api.glob``; here / is a letter)."""
     ends = 1 << start
     for item in items:
         if item == "*":

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from scow.build import archives, ignore, users
+from scow.api import ignore
+from scow.build import archives, users
 from scow.build.cachekey import tree_key
 from scow.build.graph import CONTEXT, CopyOp
 from scow.build.steps import source

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scow.build import ignore
+from scow.api import ignore
 from scow.build.cachekey import tree_key
 from scow.build.dockerfile.mounts import Mount
 from scow.build.graph import CONTEXT, PlannedMount, RunOp

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from scow.build.ignore import Ignore
+from scow.api.ignore import Ignore
 from scow.build.steps.modes import Mode
 from scow.build.tree import Entry, Match, walk
 from scow.errors import EngineError, InvalidArgument, System

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scow.build import ignore
+from scow.api import ignore
 from scow.build.steps.modes import parse_mode
 from scow.build.steps.place import Placement
 from scow.build.tree import Tree, digest, select

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scow.build.ignore import parse, patterns
+from scow.api.ignore import parse, patterns
 from scow.errors import InvalidArgument
 
 
