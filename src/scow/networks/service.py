@@ -42,6 +42,7 @@ from scow.networks.publish import Publisher
 from scow.networks.rules import Rules
 from scow.networks.sandbox import Member, Sandbox
 from scow.networks.selection import dangling, find, matches
+from scow.networks.spare import Spare
 from scow.networks.store import NetworkStore
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Networks:
         self._events = events
         self._store = NetworkStore(root, exec_root)
         self._kernel = apply.Kernel()
+        self._spare = Spare(self._kernel)
         self._rules = Rules(self._kernel, config)
         self._naming = Naming(self._kernel, config)
         self._publisher = Publisher(config.host_binding)
@@ -113,6 +115,7 @@ class Networks:
             self._silence(member)
             if member.sandbox is not None:
                 member.sandbox.close()
+        await self._spare.close()
         await self._kernel.close()
 
     def _restore_records(self, alive: set[str]) -> list[str]:
@@ -302,7 +305,7 @@ class Networks:
         if host:
             sandbox = Sandbox(key, None)
         else:
-            netns_fd, inner = await self._kernel.run(apply.open_sandbox)
+            netns_fd, inner = await self._spare.take()
             sandbox = Sandbox(key, netns_fd, inner)
         member = self._members.setdefault(key, Member(key))
         member.dns = tuple(dns)
