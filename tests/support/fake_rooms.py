@@ -1,5 +1,6 @@
 """The rooms below containers, without a kernel: images by name, snapshots as folders, networks as records."""
 
+import asyncio
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -163,6 +164,19 @@ class House:
     def task(self):
         """The youngest task."""
         return self.tasks.launched[-1]
+
+    async def waits(self, *arguments):
+        """Wait for a container, as a client does."""
+        return await self.containers.wait(*arguments)
+
+    async def until(self, holds):
+        """Return once `holds()`, for what no change of a container tells."""
+        while not holds():
+            await asyncio.sleep(0.001)
+
+    async def no_tasks(self):
+        """Return once every ended task was deleted."""
+        await self.until(lambda: not self.tasks.known)
 
     def told(self, kind="container"):
         """Actions of the events so far."""

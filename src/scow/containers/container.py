@@ -128,6 +128,8 @@ class Container:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.lock = asyncio.Lock()
+        #: Held while the record is written; unlike `lock` nobody waits long for it.
+        self.saving = asyncio.Lock()
         self.task: Task | None = None
         self.execs: dict[str, Exec] = {}
         #: Attachments opened before the start; given to the task with its launch.

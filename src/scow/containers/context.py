@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from scow.containers.background import Background
 from scow.containers.container import Container, Exec
 from scow.containers.state import State
-from scow.containers.store import Store
+from scow.containers.store import Store, encode
 from scow.errors import Conflict, InvalidArgument, NoSuchContainer
 
 if TYPE_CHECKING:
@@ -140,14 +140,26 @@ class Context:
     # -- record and tell ---------------------------------------------------------------------------------------------
 
     async def save(self, container: Container, *, durable: bool = True) -> None:
-        """Write the record; the moves of state are durable, what only informs need not be."""
-        if container.id in self.containers:
-            await asyncio.to_thread(self.store.save, container.record, durable=durable)
+        """Write the record: `durable` survives a power cut, otherwise it survives the daemon."""
+        async with container.saving:
+            data = encode(container.record)
+            if container.id not in self.containers:
+                return
+            if durable:
+                await asyncio.to_thread(self.store.write, container.id, data)
+            else:
+                self.store.write(container.id, data, durable=False)  # microseconds: no thread is worth it
 
-    async def moved(self, container: Container, state: State, *actions: str, **attributes: str) -> None:
-        """Record a new state, then tell: first those who wait for it, then the events."""
+    async def moved(
+        self, container: Container, state: State, *actions: str, durable: bool = True, **attributes: str
+    ) -> None:
+        """Record a new state, then tell: first those who wait for it, then the events.
+
+        Args:
+            durable: False where the task's own files say the same until somebody saves the record for good.
+        """
         container.record.state = state
-        await self.save(container)
+        await self.save(container, durable=durable)
         container.changed()
         for action in actions:
             self.tell(container, action, **attributes)

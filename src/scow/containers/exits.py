@@ -29,6 +29,7 @@ async def supervise(context: Context, container: Container, task: Task, again: A
             return
         delay = await ended(context, container, status)
         await clean_up(context, container)
+        await context.save(container)  # until here the task's own record says it durably
         await _delete(task)
         if delay is not None:
             _again_later(context, container, delay, again)
@@ -60,7 +61,8 @@ async def ended(context: Context, container: Container, status: ExitStatus, *, a
         context.tell(container, "oom")
     container.exits += 1
     state = State.EXITED if delay is None else State.RESTARTING
-    await context.moved(container, state, "die", exitCode=str(status.code), execDuration=str(lived))
+    attributes = {"exitCode": str(status.code), "execDuration": str(lived)}
+    await context.moved(container, state, "die", durable=False, **attributes)
     return delay
 
 

@@ -15,7 +15,7 @@ from scow.containers.container import Container, Record
 from scow.containers.context import Context
 from scow.containers.state import State
 from scow.errors import Conflict, EngineError, Forbidden, InvalidArgument, NotFound
-from scow.fileio import atomic_write
+from scow.fileio import write_all
 from scow.networks import hosts
 from scow.networks.endpoint import EndpointRequest
 from scow.networks.ports import PortRequest, parse_requests
@@ -105,14 +105,13 @@ def write_files(context: Context, container: Container, endpoints: Mapping[str, 
 
 
 def _rewrite(path: Path, content: bytes) -> None:
-    """Write in place if it is there: a running container has this very file mounted."""
-    if not path.exists():
-        atomic_write(path, content, mode=0o644, durable=False)
-        path.chmod(0o644)
-        return
-    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
+    """Write in place: a running container has this very file mounted."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.fchmod(fd, 0o644)
+        write_all(fd, content)
+    finally:
+        os.close(fd)
 
 
 def _hosts(context: Context, container: Container, endpoints: Mapping[str, "Endpoint"]) -> bytes:

@@ -63,13 +63,14 @@ async def _remove(context: Context, container: Container, *, volumes: bool) -> N
         task = context.tasks.get(container.id)
         if task is not None:
             await task.delete()
-        await asyncio.to_thread(_remove_sync, context, container, volumes=volumes)
+        async with container.saving:  # a save that is on its way finds the folder, a later one knows it is gone
+            await asyncio.to_thread(_remove_sync, context, container, volumes=volumes)
+            context.forget(container)
     except (EngineError, OSError) as error:
         container.removal_error = str(error)
         container.record.error = str(error)
         await context.moved(container, State.DEAD)
         raise
-    context.forget(container)
     container.removed = True
     container.changed()
     context.tell(container, "destroy")

@@ -50,8 +50,9 @@ def _acquire_volumes(context: Context, record: Record) -> None:
 
 def _sweep_snapshots(context: Context) -> None:
     """Remove the snapshots of containers that were being created when the daemon died. Blocking."""
+    known = context.containers.keys() | context.store.damaged
     for info in list(context.snapshots.walk()):
-        if info.kind == ACTIVE and _ID.fullmatch(info.name) and info.name not in context.containers:
+        if info.kind == ACTIVE and _ID.fullmatch(info.name) and info.name not in known:
             log.info("removing the snapshot of %s, which was never finished", info.name[:12])
             context.snapshots.remove(info.name)
 
@@ -70,6 +71,7 @@ async def _restore(context: Context, container: Container) -> None:
         if record.state in (State.RUNNING, State.PAUSED) or record.started < task.started_at:
             await exits.ended(context, container, status, at_boot=True)
         await exits.clean_up(context, container)
+        await context.save(container)
         await task.delete()
     elif record.state in (State.RUNNING, State.PAUSED):
         await exits.ended(context, container, ExitStatus(LOST, time.time_ns()), at_boot=True)

@@ -78,7 +78,8 @@ async def run(context: Context, container: Container) -> None:
     record.exit_code = 0
     record.oom_killed = False
     record.health = Health() if _probe(container) else None
-    await context.moved(container, State.RUNNING, "start")
+    await context.moved(container, State.RUNNING, "start", durable=False)
+    context.background.start(context.save(container), f"save {container.id[:12]}")
     follow(context, container, task)
     await _take_size(container, task)
 

@@ -1,7 +1,7 @@
 """Waiting for a container: registered when asked, answered when the condition is met."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 from scow.containers.container import Container
@@ -43,15 +43,25 @@ def begin(context: Context, ref: str, condition: str) -> Awaitable[dict[str, Any
 
     else:
         raise InvalidArgument(f'invalid condition: "{condition[:40]}"')
-    return _wait(container, met)
+    return Waiting(container, met)
 
 
-async def _wait(container: Container, met: Callable[[], bool]) -> dict[str, Any]:
-    await container.until(met)
-    answer: dict[str, Any] = {"StatusCode": container.record.exit_code}
-    if container.removal_error:
-        answer["Error"] = {"Message": container.removal_error}
-    return answer
+class Waiting:
+    """A registered wait; await it for the answer, or forget it."""
+
+    def __init__(self, container: Container, met: Callable[[], bool]) -> None:
+        self._container = container
+        self._met = met
+
+    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> dict[str, Any]:
+        await self._container.until(self._met)
+        answer: dict[str, Any] = {"StatusCode": self._container.record.exit_code}
+        if self._container.removal_error:
+            answer["Error"] = {"Message": self._container.removal_error}
+        return answer
 
 
 async def until_stopped(container: Container, seconds: float | None) -> bool:

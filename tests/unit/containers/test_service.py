@@ -49,14 +49,14 @@ async def state_is(container, state):
 def test_a_whole_life(live):
     async def story(house):
         container = await made(house)
-        waiting = asyncio.ensure_future(house.containers.wait("web", "next-exit"))
+        waiting = asyncio.ensure_future(house.waits("web", "next-exit"))
         await house.containers.start("web")
         assert container.state is State.RUNNING
         with pytest.raises(NotModified):
             await house.containers.start("web")
         house.task().end(3)
         assert await waiting == {"StatusCode": 3}
-        await container.until(lambda: house.tasks.known == {})
+        await house.no_tasks()
         await house.containers.remove("web")
         assert house.told() == ["create", "start", "die", "destroy"]
         assert not house.leaked()
@@ -253,7 +253,7 @@ def test_a_container_waiting_for_its_restart_can_be_stopped_and_removed(live):
         container = await made(house, host={"restart_policy": RestartPolicy(name="always")})
         await house.containers.start("web")
         house.task().end(0)
-        await container.until(lambda: container.timer is not None)
+        await house.until(lambda: container.timer is not None)
         assert container.state is State.RESTARTING
         with pytest.raises(Conflict, match="container is restarting"):
             await house.containers.remove("web")
@@ -262,7 +262,7 @@ def test_a_container_waiting_for_its_restart_can_be_stopped_and_removed(live):
         assert container.timer is None
         await house.containers.start("web")
         house.task().end(0)
-        await container.until(lambda: container.timer is not None)
+        await house.until(lambda: container.timer is not None)
         await house.containers.remove("web", force=True)
         assert len(house.tasks.launched) == 2
 
@@ -273,7 +273,7 @@ def test_restart_keeps_a_container_that_removes_itself(live):
     async def story(house):
         container = await made(house, host={"auto_remove": True})
         await house.containers.start("web")
-        removed = asyncio.ensure_future(house.containers.wait("web", "removed"))
+        removed = asyncio.ensure_future(house.waits("web", "removed"))
         await house.containers.restart("web")
         assert container.state is State.RUNNING
         assert "restart" in house.told()
@@ -288,7 +288,7 @@ def test_restart_keeps_a_container_that_removes_itself(live):
 def test_auto_remove_after_a_failed_start(live):
     async def story(house):
         await made(house, host={"auto_remove": True})
-        removed = asyncio.ensure_future(house.containers.wait("web", "removed"))
+        removed = asyncio.ensure_future(house.waits("web", "removed"))
         house.tasks.failure = not_found("sh")
         with pytest.raises(InvalidArgument):
             await house.containers.start("web")
@@ -303,7 +303,7 @@ def test_wait_conditions(live):
         assert await house.containers.wait("web") == {"StatusCode": 0}
         with pytest.raises(InvalidArgument, match="invalid condition"):
             house.containers.wait("web", "bored")
-        next_exit = asyncio.ensure_future(house.containers.wait("web", "next-exit"))
+        next_exit = asyncio.ensure_future(house.waits("web", "next-exit"))
         await asyncio.sleep(0)
         assert not next_exit.done()
         await house.containers.remove("web")
@@ -319,7 +319,7 @@ def test_an_exit_between_asking_and_awaiting_is_not_missed(live):
         asked = house.containers.wait("web")
         house.task().end(9)
         await state_is(container, State.EXITED)
-        await container.until(lambda: house.tasks.known == {})
+        await house.no_tasks()
         await house.containers.start("web")
         assert (await asked)["StatusCode"] in (0, 9)
 
@@ -346,7 +346,7 @@ def test_removal(live):
 def test_a_removal_that_fails_can_be_repeated(live, monkeypatch):
     async def story(house):
         container = await made(house)
-        waiting = asyncio.ensure_future(house.containers.wait("web", "removed"))
+        waiting = asyncio.ensure_future(house.waits("web", "removed"))
         with monkeypatch.context() as patch:
             patch.setattr(house.snapshots, "remove", lambda key: (_ for _ in ()).throw(System("busy")))
             with pytest.raises(System, match="busy"):
