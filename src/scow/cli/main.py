@@ -18,6 +18,7 @@ from scow.errors import EngineError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from scow.cli.flags import Command, Options
 
@@ -71,6 +72,21 @@ def main(words: list[str] | None = None) -> int:
         os.dup2(null, 2)
         return 141
     return code
+
+
+def run() -> NoReturn:
+    """Be the program: `main`, then end at once.
+
+    Nothing of ours runs at an interpreter's end, and taking every module apart costs two milliseconds.
+    """
+    code = main()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed before we were started
+                stream.flush()
+    except OSError:  # nobody reads it any more
+        code = code or FAILED
+    os._exit(code)
 
 
 def _dispatch(session: Session, words: list[str]) -> int:
@@ -192,4 +208,4 @@ def _count(command: Command, name: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
