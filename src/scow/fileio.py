@@ -59,6 +59,15 @@ def atomic_write(path: StrPath, data: bytes, mode: int = 0o600, durable: bool = 
         fsync_dir(os.path.dirname(path) or ".")
 
 
+def sweep_temporaries(folder: StrPath) -> None:
+    """Remove what an `atomic_write` into `folder` left whose process was killed; only for the folder's one owner."""
+    for name in os.listdir(folder):
+        stem, _, last = name.rpartition(".")
+        if last == "tmp" and stem.rpartition(".")[2].isdecimal():
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(os.path.join(folder, name))
+
+
 def no_space(error: OSError, path: StrPath) -> Exception:
     """`error` itself, or the `NoSpace` it stands for, naming the place to clean."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
