@@ -189,9 +189,8 @@ def _check_security(host: HostConfig) -> None:
 
 def _check_devices(host: HostConfig) -> None:
     for request in host.device_requests or ():
-        raise InvalidArgument(
-            f'could not select device driver "{request.driver}" with capabilities: {request.capabilities or []}'
-        )
+        wanted = " ".join(f"[{' '.join(names)}]" for names in request.capabilities or ())
+        raise InvalidArgument(f'could not select device driver "{request.driver}" with capabilities: [{wanted}]')
     for device in host.devices:
         if not device.path_on_host.startswith("/"):
             raise InvalidArgument(f"invalid device: {device.path_on_host!r} is not an absolute path")

@@ -40,9 +40,9 @@ class Progress:
 
 
 def reset_signals() -> None:
-    """Undo what the interpreter did: ignored signals would stay ignored after execve."""
+    """Undo what the interpreter, the keeper and the shim did: ignored signals would stay ignored after execve."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

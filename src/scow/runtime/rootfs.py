@@ -145,10 +145,14 @@ class FileSystem:
 
     def apply(self, root: Root) -> None:
         plain = self.kind in ("proc", "sysfs")
+        options = list(self.options.data)
+        # A folder of the image passes its mode on; where there was none the kernel's own default (1777) holds.
+        inherits = (
+            self.kind == "tmpfs" and not any(name == "mode" for name, _ in options) and _is_there(root, self.target)
+        )
         target_fd = root.make_plain(self.target) if plain else root.make(self.target, directory=True)
         try:
-            options = list(self.options.data)
-            if self.kind == "tmpfs" and not any(name == "mode" for name, _ in options):
+            if inherits:
                 options.append(("mode", f"{stat.S_IMODE(os.fstat(target_fd).st_mode):o}"))
             mount_fd = new_mount(self.kind, options, self.options.add, self.source)
             try:
@@ -161,6 +165,13 @@ class FileSystem:
             raise OSError(error.errno, error.strerror, self.target) from None
         finally:
             os.close(target_fd)
+
+
+def _is_there(root: Root, target: str) -> bool:
+    found = root.find(target)
+    if found is not None:
+        os.close(found)
+    return found is not None
 
 
 class Bind:

@@ -97,6 +97,8 @@ def test_prune_parameters():
     assert found == Pruned(True, 6_400.0, 5, frozenset(), frozenset({"regular"}))
     assert prune_options(Query.parse('filters={"until":["1970-01-01T00:01:00Z"]}'), now).before == 60.0
     assert prune_options(Query.parse('filters={"until":["77"]}'), now).before == 77.0
+    assert prune_options(Query.parse('filters={"label":["a=b"]}'), now).types == {""}, "no cache has that label"
+    assert prune_options(Query.parse('filters={"label!":["a=b"]}'), now).types == frozenset()
     for text in ('filters={"nope":["x"]}', 'filters={"until":["soon"]}'):
         with pytest.raises(InvalidArgument):
             prune_options(Query.parse(text), now)

@@ -271,16 +271,21 @@ def registry_auths(text: str) -> dict[str, AuthConfig]:
     return {str(registry): AuthConfig.from_json(item) for registry, item in value.items()}
 
 
+#: ``docker system prune`` sends its label filters here too; build cache has no labels.
+_PRUNE_FILTERS = frozenset({
+    "until", "id", "parent", "type", "description", "inuse", "shared", "private", "unused-for", "label", "label!",
+})  # fmt: skip
+#: The kinds of build cache a wish for a label leaves.
+_NONE = frozenset({""})
+
+
 def prune_options(query: Query, now: float) -> Pruned:
     """The parameters of ``POST /build/prune``; `now` is seconds since 1970.
 
     Raises:
         InvalidArgument: an unknown filter or an unreadable time.
     """
-    filters = Filters.parse(
-        query.text("filters"),
-        ("until", "id", "parent", "type", "description", "inuse", "shared", "private", "unused-for"),
-    )
+    filters = Filters.parse(query.text("filters"), _PRUNE_FILTERS)
     before: float | None = None
     for text in (*filters.get("until", ()), *filters.get("unused-for", ())):
         before = _moment(text, now)
@@ -290,7 +295,7 @@ def prune_options(query: Query, now: float) -> Pruned:
         before,
         max(0, keep),
         frozenset(filters.get("id", ())),
-        frozenset(filters.get("type", ())),
+        frozenset(filters.get("type", ())) if filters.labels({}) else _NONE,
     )
 
 
