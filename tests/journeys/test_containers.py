@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -112,10 +113,11 @@ class Terminal:
     def type(self, data: bytes) -> None:
         os.write(self.fd, data)
 
-    def until(self, text: bytes) -> None:
+    def until(self, text: bytes, meanwhile=lambda: None) -> None:
         end = time.monotonic() + 20
         while text not in self.seen:
             assert time.monotonic() < end, self.seen
+            meanwhile()
             if select.select([self.fd], [], [], 0.1)[0]:
                 self.seen += os.read(self.fd, 65536)
 
@@ -129,9 +131,9 @@ def test_a_terminal(world: World, client) -> None:
     terminal = Terminal(world, "run", "--rm", "-it", "busybox", "sh")
     terminal.until(b"# ")
     terminal.size(33, 111)
-    terminal.process.send_signal(28)
     terminal.type(b"while ! stty size | grep 33; do :; done; echo d''one; exit 7\n")
-    terminal.until(b"33 111")
+    # The CLI begins to listen for this signal some time after the shell's first prompt.
+    terminal.until(b"33 111", lambda: terminal.process.send_signal(signal.SIGWINCH))
     terminal.until(b"done")
     assert terminal.close() == 7
 
