@@ -279,6 +279,7 @@ class Containers:
         require(RESIZE, container.state, container.name, container.id)
         if container.record.config.tty:
             await container.task.resize(rows, cols)
+            self._context.tell(container, "resize", height=str(rows), width=str(cols))
 
     # -- execs --
 
@@ -306,7 +307,9 @@ class Containers:
 
     async def top(self, ref: str, arguments: str = "") -> dict[str, Any]:
         """Its processes as ps lists them."""
-        return await asyncio.to_thread(top.table, top.check(self._context, ref), arguments)
+        container = top.check(self._context, ref)
+        self._context.tell(container, "top")
+        return await asyncio.to_thread(top.table, container, arguments)
 
     async def stats_once(self, ref: str, version: tuple[int, int], *, one_shot: bool) -> dict[str, Any]:
         """What it uses now."""
@@ -327,6 +330,7 @@ class Containers:
     def export(self, ref: str) -> AsyncIterator[bytes]:
         """Its root file system as a tar."""
         container = self._context.get(ref)
+        self._context.tell(container, "export")
         return produced(lambda out: archive.export(self._context, container.id, out))
 
     async def archive_stat(self, ref: str, path: str) -> dict[str, Any]:
@@ -335,6 +339,7 @@ class Containers:
 
     def archive_get(self, ref: str, path: str) -> AsyncIterator[bytes]:
         """A path in it as a tar."""
+        self._context.tell(self._context.get(ref), "archive-path", path=path)
         return produced(lambda out: archive.pack(self._context, ref, path, out))
 
     async def archive_put(
@@ -342,9 +347,11 @@ class Containers:
     ) -> None:
         """Extract a tar into a folder of it."""
         stream = inlet(body)
+        container = self._context.get(ref)
         await asyncio.to_thread(
-            archive.unpack, self._context, ref, path, stream, keep_kinds=keep_kinds, copy_owner=copy_owner
+            archive.unpack, self._context, container.id, path, stream, keep_kinds=keep_kinds, copy_owner=copy_owner
         )
+        self._context.tell(container, "extract-to-dir", path=path)
 
     # -- networks --
 
