@@ -17,14 +17,14 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from scow.content.ingest import Ingest, lock_partial
 from scow.content.leases import Leases
 from scow.errors import DataLoss, InvalidArgument, NotFound
-from scow.fileio import atomic_write
+from scow.fileio import atomic_write, sweep_temporaries
 from scow.oci.descriptor import Descriptor
 from scow.oci.digest import ALGORITHM, Digest, digest_of
 
@@ -196,14 +196,23 @@ class ContentStore:
     def _sweep(self) -> None:
         """Drop partial files of dead processes that cannot be continued, and those nobody came back for."""
         now = time.time()
+        sweep_temporaries(self.root)
+        self._drop(
+            lambda entry: entry.name.endswith(_PRIVATE) or now - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
+        )
+
+    def drop_partials(self) -> None:
+        """Remove every partial download nobody is writing at this moment; the next attempt begins anew."""
+        self._drop(lambda _: True)
+
+    def _drop(self, chosen: Callable[[os.DirEntry[str]], bool]) -> None:
         with os.scandir(self._ingests) as entries:
             found = list(entries)
         for entry in found:
             if not entry.name.endswith(_PARTIAL):
                 continue
             with contextlib.suppress(FileNotFoundError):
-                abandoned = now - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
-                if not (abandoned or entry.name.endswith(_PRIVATE)):
+                if not chosen(entry):
                     continue
                 fd = lock_partial(entry.path)
                 if fd is not None:

@@ -297,6 +297,7 @@ class Images:
             live = self._live_chains()
             gc.sweep_chains(self.snapshots, live, gc.unreferenced_chains(self.snapshots, live))
             gc.sweep_blobs(self.content, self._live_blobs(), [digest for digest, _ in self.content.walk()])
+            self.content.drop_partials()
         return lines, max(0, before - self._stored())
 
     def claim(self, claim: Callable[[], Iterable[str]]) -> None:
