@@ -6,15 +6,19 @@ database that cannot be read is put aside and begun anew. Safe from any thread.
 
 import contextlib
 import json
+import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scow.oci.descriptor import Descriptor
 from scow.oci.digest import Digest
+
+log = logging.getLogger("scow.build")
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -60,51 +64,59 @@ class Cache:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        try:
-            self._database = self._open()
-        except sqlite3.DatabaseError:
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    path.with_name(path.name + suffix).rename(path.with_name(f"{path.name}{suffix}.damaged"))
-            self._database = self._open()
+        self._database = self._begin()
 
     def close(self) -> None:
         """Close the file; the object is of no use afterwards."""
         with self._lock:
             self._database.close()
 
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+    def _begin(self) -> sqlite3.Connection:
+        """The database; an empty one in memory where the file cannot be used, so that a full disk stops nobody."""
         try:
-            # Losing the last records in a power cut costs a rebuild, so commits need not wait for the disk.
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version != _SCHEMA_VERSION:
-                for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-                    database.execute(f'DROP TABLE "{name}"')
-                database.executescript(_SCHEMA)
-                database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        except sqlite3.Error:
-            database.close()
-            raise
-        return database
+            return _opened(str(self._path))
+        except sqlite3.DatabaseError as error:
+            trouble = error
+        if _damaged(trouble):
+            self._set_aside(trouble)
+            with contextlib.suppress(sqlite3.DatabaseError):
+                return _opened(str(self._path))
+        log.error("the build cache %s cannot be used, so builds are not remembered: %s", self._path, trouble)
+        return _opened(":memory:")
 
-    @contextlib.contextmanager
-    def _work(self) -> Iterator[sqlite3.Connection]:
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        path = self._path
+        log.error("the build cache %s is damaged and begun anew: %s: it is kept as %s.damaged", path, error, path.name)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(path.with_name(f"{path.name}{suffix}.damaged"))
+
+    def _ask(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Execute one statement; its rows. A cache that cannot be read or written has none."""
         with self._lock:
-            yield self._database
+            try:
+                return self._database.execute(statement, values).fetchall()
+            except sqlite3.ProgrammingError:
+                raise
+            except sqlite3.OperationalError as error:
+                log.warning("the build cache could not be used: %s", error)
+            except sqlite3.DatabaseError as error:
+                if not _damaged(error):
+                    raise
+                self._database.close()
+                self._set_aside(error)
+                self._database = self._begin()
+            return []
 
     # ---- steps ---------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Record | None:
         """The record of a step, and note that it was used."""
-        with self._work() as database:
-            row = database.execute(f"SELECT {_COLUMNS} FROM steps WHERE key = ?", (key,)).fetchone()
-            if row is None:
-                return None
-            database.execute("UPDATE steps SET used = ?, uses = uses + 1 WHERE key = ?", (_now(), key))
-        return _record(row)
+        rows = self._ask(f"SELECT {_COLUMNS} FROM steps WHERE key = ?", (key,))
+        if not rows:
+            return None
+        self._ask("UPDATE steps SET used = ?, uses = uses + 1 WHERE key = ?", (_now(), key))
+        return _record(rows[0])
 
     def put(self, record: Record) -> None:
         """Remember a step; an older record of the key is replaced."""
@@ -114,19 +126,15 @@ class Cache:
             record.key, layer, record.diff_id, record.chain, record.created, record.description[:4096], record.size,
             now, now, 0,
         )  # fmt: skip
-        with self._work() as database:
-            database.execute(f"INSERT OR REPLACE INTO steps ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+        self._ask(f"INSERT OR REPLACE INTO steps ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", values)
 
     def forget(self, key: str) -> None:
         """Drop a record: what it names is gone."""
-        with self._work() as database:
-            database.execute("DELETE FROM steps WHERE key = ?", (key,))
+        self._ask("DELETE FROM steps WHERE key = ?", (key,))
 
     def records(self) -> list[Record]:
         """Every step, least recently used first."""
-        with self._work() as database:
-            rows = database.execute(f"SELECT {_COLUMNS} FROM steps ORDER BY used, key").fetchall()
-        return [_record(row) for row in rows]
+        return [_record(row) for row in self._ask(f"SELECT {_COLUMNS} FROM steps ORDER BY used, key")]
 
     def claims(self) -> Iterator[str]:
         """Digests of blobs and chain ids of snapshots that collecting garbage must leave alone."""
@@ -139,48 +147,64 @@ class Cache:
 
     def tree(self, key: str) -> str | None:
         """The remembered digest, or None."""
-        with self._work() as database:
-            row = database.execute("SELECT digest FROM trees WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        rows = self._ask("SELECT digest FROM trees WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
 
     def put_tree(self, key: str, digest: str) -> None:
         """Remember the digest of files that can no longer change."""
-        with self._work() as database:
-            database.execute("INSERT OR REPLACE INTO trees VALUES (?,?,?)", (key, digest, _now()))
+        self._ask("INSERT OR REPLACE INTO trees VALUES (?,?,?)", (key, digest, _now()))
 
     # ---- cache mounts --------------------------------------------------------------------------------
 
     def note_mount(self, name: str, description: str) -> None:
         """Note the use of the cache mount kept in the folder `name`."""
         now = _now()
-        with self._work() as database:
-            database.execute(
-                "INSERT INTO mounts VALUES (?,?,?,?) ON CONFLICT (name) DO UPDATE SET used = excluded.used",
-                (name, description[:4096], now, now),
-            )
+        self._ask(
+            "INSERT INTO mounts VALUES (?,?,?,?) ON CONFLICT (name) DO UPDATE SET used = excluded.used",
+            (name, description[:4096], now, now),
+        )
 
     def mounts(self) -> list[tuple[str, str, int, int]]:
         """(folder name, description, made, used) of every cache mount, least recently used first."""
-        with self._work() as database:
-            rows = database.execute("SELECT name, description, made, used FROM mounts ORDER BY used").fetchall()
+        rows = self._ask("SELECT name, description, made, used FROM mounts ORDER BY used")
         return [(str(row[0]), str(row[1]), int(row[2]), int(row[3])) for row in rows]
 
     def forget_mount(self, name: str) -> None:
         """Drop a cache mount's record."""
-        with self._work() as database:
-            database.execute("DELETE FROM mounts WHERE name = ?", (name,))
+        self._ask("DELETE FROM mounts WHERE name = ?", (name,))
 
     def shrink(self) -> None:
         """Drop the oldest records above the limits."""
-        with self._work() as database:
-            for table, limit in (("steps", MAX_STEPS), ("trees", MAX_TREES)):
-                database.execute(
-                    f"DELETE FROM {table} WHERE key IN "
-                    f"(SELECT key FROM {table} ORDER BY used DESC LIMIT -1 OFFSET {limit})"
-                )
+        for table, limit in (("steps", MAX_STEPS), ("trees", MAX_TREES)):
+            self._ask(
+                f"DELETE FROM {table} WHERE key IN (SELECT key FROM {table} ORDER BY used DESC LIMIT -1 OFFSET {limit})"
+            )
 
 
 _COLUMNS = "key, layer, diff_id, chain, created, description, size, made, used, uses"
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    try:
+        # Losing the last records in a power cut costs a rebuild, so commits need not wait for the disk.
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version != _SCHEMA_VERSION:
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+                database.execute(f'DROP TABLE "{name}"')
+            database.executescript(_SCHEMA)
+            database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _damaged(error: sqlite3.Error) -> bool:
+    """Whether the file itself is broken, and not only out of reach or out of room."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _record(row: tuple[object, ...]) -> Record:

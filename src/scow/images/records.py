@@ -5,11 +5,13 @@ names is an entry without that annotation. The file is replaced atomically: its 
 thread-safe; `Images` holds the lock.
 """
 
+import contextlib
+import logging
 import os
 from dataclasses import dataclass, field, replace
 
 from scow.content.store import ContentStore
-from scow.errors import EngineError, InvalidArgument
+from scow.errors import EngineError, InvalidArgument, NotFound
 from scow.fileio import atomic_write
 from scow.images.image import now
 from scow.oci import document
@@ -18,6 +20,8 @@ from scow.oci.descriptor import Descriptor
 from scow.oci.digest import Digest
 from scow.oci.manifest import Manifest
 from scow.oci.mediatypes import OCI_INDEX
+
+log = logging.getLogger("scow.images")
 
 REF_NAME = "org.opencontainers.image.ref.name"
 _MANIFEST = "scow.manifest"
@@ -62,8 +66,7 @@ class Records:
     def __init__(self, content: ContentStore) -> None:
         """Read the file; entries whose manifest or config is gone or damaged are dropped.
 
-        Raises:
-            InvalidArgument: the file is not an index.
+        A file that cannot be read is set aside; the images are found again by their manifests, without their names.
         """
         self._content = content
         self._path = os.path.join(content.root, "index.json")
@@ -76,8 +79,31 @@ class Records:
         except FileNotFoundError:
             self.save()
             return
-        for entry in document.load(data, self._path, _MAX_INDEX).get("manifests") or ():
-            self._load(Descriptor.from_json(entry))
+        try:
+            entries = document.load(data, self._path, _MAX_INDEX).get("manifests") or []
+            if not isinstance(entries, list):
+                raise InvalidArgument(f"{self._path}: manifests must be a list")
+        except InvalidArgument as error:
+            self._begin_anew(error)
+            return
+        for entry in entries:
+            try:
+                self._load(Descriptor.from_json(entry))
+            except (EngineError, ValueError) as error:
+                log.error("an image is left out: %s", error)
+
+    def _begin_anew(self, error: EngineError) -> None:
+        """Keep the damaged file for a person to look at, and take up every image whose documents are here."""
+        kept = f"{self._path}.damaged"
+        log.error("the names of all images are lost: %s: the file is kept as %s", error, kept)
+        os.rename(self._path, kept)
+        for digest, size in list(self._content.walk()):
+            if size <= document.MAX_DOCUMENT:
+                with contextlib.suppress(EngineError):
+                    parsed = Manifest.parse(self._content.read(digest, document.MAX_DOCUMENT))
+                    descriptor = Descriptor(parsed.media_type, digest, size)
+                    self.put(descriptor, descriptor)
+        self.save()
 
     def documents(self, manifest: Descriptor) -> Documents:
         """The parsed manifest and config; read and verified once.
@@ -162,7 +188,8 @@ class Records:
                 size = int(notes.get(_MANIFEST_SIZE, "0"))
                 manifest = Descriptor(notes.get(_MANIFEST_TYPE, ""), Digest.parse(notes[_MANIFEST]), size)
             image_id = self.put(manifest, target)
-        except (EngineError, ValueError):
+        except NotFound as error:
+            log.error("image %s is left out: %s", notes.get(REF_NAME, target.digest), error)
             return
         known = self.images[image_id]
         known.digests.update(notes.get(_DIGESTS, "").split())

@@ -161,12 +161,18 @@ class Network:
             subnets = tuple(
                 complete(s["subnet"], s["gateway"], s["ip_range"], s["auxiliary"]) for s in record["subnets"]
             )
-            return cls(**{slot: record[slot] for slot in _PLAIN}, given=tuple(record["given"]), subnets=subnets)
-        except (KeyError, TypeError, AttributeError, EngineError) as error:
+            plain = {slot: record[slot] for slot in _PLAIN}
+            for slot, value in plain.items():
+                if type(value) is not _PLAIN[slot] and not (slot == "ipam_options" and value is None):
+                    raise TypeError(f"{slot} is {value!r:.100}")
+            return cls(**plain, given=tuple(dict(item) for item in record["given"]), subnets=subnets)
+        except (KeyError, TypeError, ValueError, AttributeError, EngineError) as error:
             raise DataLoss(f"a network record is damaged: {error!r}") from None
 
 
-_PLAIN = (
-    "id", "name", "driver", "created", "internal", "attachable", "enable_ipv4", "enable_ipv6", "config_only",
-    "config_from", "ipam_driver", "ipam_options", "options", "labels", "bridge",
-)  # fmt: skip
+#: The fields that are stored as they are, and their types.
+_PLAIN: dict[str, type] = {
+    "id": str, "name": str, "driver": str, "created": int, "internal": bool, "attachable": bool, "enable_ipv4": bool,
+    "enable_ipv6": bool, "config_only": bool, "config_from": str, "ipam_driver": str, "ipam_options": dict,
+    "options": dict, "labels": dict, "bridge": str,
+}  # fmt: skip

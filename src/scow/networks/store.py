@@ -98,3 +98,5 @@ def _records(folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         if isinstance(record, dict):
             yield path, record
+        else:
+            log.error("%s: cannot be read: it is no JSON object", path)

@@ -8,6 +8,7 @@
     <root>/<n>/usage        bytes of fs, once somebody asked for a committed one's
     <root>/new-<n>          half made; swept when the store is opened
     <root>/rm-<n>           removed, being deleted; swept too
+    <root>/damaged-<n>      cannot be used, because its meta.json or what it was built upon is damaged
 
 The map from names to folders is read once; the lock guards it and the renames, never the slow work.
 """
@@ -15,6 +16,7 @@ The map from names to folders is read once; the lock guards it and the renames, 
 import contextlib
 import datetime
 import json
+import logging
 import os
 import stat
 import threading
@@ -26,8 +28,11 @@ from scow.fileio import atomic_write, fsync_dir, no_space
 from scow.snapshots.removal import remove_at
 from scow.snapshots.snapshotter import ACTIVE, COMMITTED, SnapshotInfo
 
+log = logging.getLogger("scow.snapshots")
+
 _NEW = "new-"
 _TRASH = "rm-"
+_DAMAGED = "damaged-"
 _META = "meta.json"
 _USAGE = "usage"
 
@@ -213,27 +218,35 @@ class SnapshotStore:
             os.close(root_fd)
 
     def _load(self) -> None:
-        leftovers: list[str] = []
         found: list[tuple[int, SnapshotInfo]] = []
         for entry in os.listdir(self.root):
-            if entry.isdecimal() and (info := _read(os.path.join(self.root, entry))) is not None:
-                found.append((int(entry), info))
+            if entry.startswith((_NEW, _TRASH)):
+                self._delete(entry)
+            elif entry.isdecimal():
                 self._next = max(self._next, int(entry) + 1)
-            elif entry.isdecimal() or entry.startswith((_NEW, _TRASH)):
-                leftovers.append(entry)
+                info = _read(os.path.join(self.root, entry))
+                if info is None:
+                    self._set_aside(entry, "its meta.json cannot be read")
+                else:
+                    found.append((int(entry), info))
         names = {info.name for _, info in found}
         for number, info in sorted(found, key=lambda pair: pair[0]):
-            # A child outlives its parent only if somebody deleted folders by hand; it cannot be mounted.
+            # A child outlives its parent only if somebody deleted folders by hand, or the parent is damaged.
             if info.name in self._infos or (info.parent is not None and info.parent not in names):
-                leftovers.append(str(number))
+                self._set_aside(str(number), "another has its name, or what it is built upon is gone")
                 names.discard(info.name)
                 continue
             self._infos[info.name] = info
             self._folders[info.name] = number
             if info.parent is not None:
                 self._children[info.parent] = self._children.get(info.parent, 0) + 1
-        for entry in leftovers:
-            self._delete(entry)
+
+    def _set_aside(self, folder: str, why: str) -> None:
+        """Leave out a folder that cannot be used; it may hold somebody's only copy, so it is kept to be looked at."""
+        kept = os.path.join(self.root, f"{_DAMAGED}{folder}")
+        log.error("snapshot %s is left out: %s: it is kept as %s", folder, why, kept)
+        with contextlib.suppress(OSError):
+            os.rename(os.path.join(self.root, folder), kept)
 
 
 def _now() -> str:
@@ -249,9 +262,12 @@ def _read(folder: str) -> SnapshotInfo | None:
     try:
         with open(os.path.join(folder, _META), "rb") as file:
             found = json.load(file)
-        return SnapshotInfo(found["name"], found["kind"], found["parent"], found["created"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        name, kind, parent, created = (found[key] for key in ("name", "kind", "parent", "created"))
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return None
+    if not isinstance(parent, str | None) or not all(isinstance(text, str) for text in (name, kind, created)):
+        return None
+    return SnapshotInfo(name, kind, parent, created)
 
 
 def _failed(error: OSError, what: str) -> Exception:

@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from scow.errors import DataLoss
-from scow.fileio import atomic_write, fsync_dir
+from scow.errors import DataLoss, NoSpace
+from scow.fileio import atomic_write, fsync_dir, sweep_temporaries
 from scow.volumes.mounts import VOLUME_NAME
 from scow.volumes.volume import Volume
 
@@ -45,16 +45,39 @@ class VolumeStore:
                 continue
             if not VOLUME_NAME.fullmatch(name):
                 continue
-            try:
-                with open(f"{self._root}/{name}/{RECORD}", "rb") as file:
-                    yield Volume.from_json(name, self.mountpoint(name), json.loads(file.read(_MAX_RECORD)))
-            except FileNotFoundError:
-                # Died while making it: nobody was told that it exists, so nothing is in it.
-                with contextlib.suppress(OSError):
-                    os.rmdir(self.mountpoint(name))
-                    os.rmdir(f"{self._root}/{name}")
-            except (OSError, ValueError, DataLoss) as error:
-                log.error("volume %s: %s", name, error)
+            volume = self._load(name)
+            if volume is not None:
+                yield volume
+
+    def _load(self, name: str) -> Volume | None:
+        folder = f"{self._root}/{name}"
+        try:
+            sweep_temporaries(folder)
+            with open(f"{folder}/{RECORD}", "rb") as file:
+                return Volume.from_json(name, self.mountpoint(name), json.loads(file.read(_MAX_RECORD)))
+        except FileNotFoundError:
+            # Died while making it: nobody was told that it exists, so nothing is in it.
+            with contextlib.suppress(OSError):
+                os.rmdir(self.mountpoint(name))
+                os.rmdir(folder)
+        except (ValueError, RecursionError, DataLoss) as error:
+            return self._mended(name, error)
+        except OSError as error:
+            log.error("volume %s is left out: %s", name, error)
+        return None
+
+    def _mended(self, name: str, error: Exception) -> Volume | None:
+        """The data of a volume whose record is damaged stays in use; its labels and options are lost."""
+        record = f"{self._root}/{name}/{RECORD}"
+        log.error("volume %s: %s: kept as a plain volume, the old record is %s.damaged", name, error, record)
+        try:
+            volume = Volume(name, self.mountpoint(name), os.stat(record).st_mtime_ns)
+            os.rename(record, f"{record}.damaged")
+            self.make(volume)
+        except (OSError, NoSpace) as failure:
+            log.error("volume %s is left out: %s", name, failure)
+            return None
+        return volume
 
     def make(self, volume: Volume) -> None:
         """Have the folders and, last, the record."""

@@ -55,5 +55,5 @@ class Volume:
             if not all(isinstance(part, str) for item in texts for part in item):
                 raise TypeError("texts expected")
             return cls(name, mountpoint, int(record["created"]), record["driver"], labels, options)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataLoss(f"the record of volume {name} is damaged: {error!r}") from None

@@ -100,8 +100,10 @@ def test_leftovers_of_a_killed_daemon_are_swept(tmp_path: Path) -> None:
     (tmp_path / "bad" / "_data").mkdir(parents=True)
     (tmp_path / "bad" / "volume.json").write_text("{")
     (tmp_path / "bad" / "_data" / "precious").write_text("x")
-    assert [volume.name for volume in Volumes(tmp_path).list()] == ["good"]
-    assert sorted(os.listdir(tmp_path)) == ["bad", "good"], "what is damaged is not deleted"
+    assert [volume.name for volume in Volumes(tmp_path).list()] == ["bad", "good"], "data does not go with its record"
+    assert sorted(os.listdir(tmp_path)) == ["bad", "good"]
+    assert (tmp_path / "bad" / "_data" / "precious").read_text() == "x"
+    assert (tmp_path / "bad" / "volume.json.damaged").read_text() == "{"
 
 
 def test_bind_option_is_the_folder_itself(tmp_path: Path) -> None:
