@@ -264,6 +264,9 @@ def check(config: Config) -> None:
     for base, size in config.address_pools:
         if not ipaddress.ip_network(base).prefixlen <= size <= 30:
             raise InvalidArgument(f"default-address-pool {base}: size {size} must lie between its prefix and 30")
+    for key, least in (("max-concurrent-downloads", 1), ("max-concurrent-uploads", 1), ("mtu", 0)):
+        if config.number(key) < least:
+            raise InvalidArgument(f"invalid {key}: {config.number(key)}: write {least} or more")
     for label in config.list("labels"):
         if "=" not in label:
             raise InvalidArgument(f"bad attribute format: {label}: write a label as KEY=VALUE")

@@ -16,7 +16,7 @@ from scow.content.store import ContentStore
 from scow.daemon.config import Config
 from scow.errors import System
 from scow.events import Bus
-from scow.fileio import atomic_write, lock_file
+from scow.fileio import atomic_write, lock_file, sweep_temporaries
 from scow.images.store import Images
 from scow.networks.config import NetworkConfig
 from scow.networks.ipam import Pool
@@ -152,9 +152,16 @@ def _snapshotter(root: Path) -> Snapshotter:
 def _identity(root: Path) -> str:
     """The engine's id, made once for each data root."""
     path = root / "engine-id"
-    if not path.exists():
-        atomic_write(path, f"{uuid.uuid4()}\n".encode(), mode=0o644)
-    return path.read_text().strip()
+    sweep_temporaries(root)
+    try:
+        return str(uuid.UUID(path.read_text().strip()))
+    except FileNotFoundError:
+        made = str(uuid.uuid4())
+    except ValueError:
+        made = str(uuid.uuid4())
+        log.warning("%s is no id: this engine goes by a new one", path)
+    atomic_write(path, f"{made}\n".encode(), mode=0o644)
+    return made
 
 
 def network_config(config: Config) -> NetworkConfig:
