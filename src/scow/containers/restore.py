@@ -83,6 +83,8 @@ async def _adopt(context: Context, container: Container, task: Task) -> None:
     """The container runs: be its supervisor again."""
     record = container.record
     container.task = task
+    if task.paused and record.state is not State.PAUSED:
+        await task.resume()  # nobody paused it: a commit held it still when the daemon died
     record.pid = task.pid
     record.started = task.started_at
     await context.moved(container, State.PAUSED if task.paused else State.RUNNING)
