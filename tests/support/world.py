@@ -92,10 +92,18 @@ class World:
 
     def start(self, *options: str) -> None:
         """Start the daemon and return once its API answers."""
-        self.process = self.spawn(
+        self.process = self.spawn(*self.daemon(*options), log="scowd.log")
+
+    def begin(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start a daemon without waiting for it; the caller ends it."""
+        with (self.root / "scowd.log").open("ab") as output:
+            return subprocess.Popen(self.inside(*self.daemon(*options)), stdout=output, stderr=output)
+
+    def daemon(self, *options: str) -> tuple[str, ...]:
+        """The daemon's command line."""
+        return (
             str(BIN / "scowd"), "--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run"),
             "--config-file", str(self.config_file()), "-H", f"unix://{self.socket}", *self.options, *options,
-            log="scowd.log",
         )  # fmt: skip
 
     def config_file(self) -> Path:
