@@ -3,10 +3,15 @@
 Durations and times are integers in nanoseconds, sizes integers in bytes.
 """
 
+from __future__ import annotations
+
 import time
-from collections.abc import Iterator
 
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NANOSECOND = 1
 SECOND = 1_000_000_000

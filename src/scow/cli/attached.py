@@ -3,13 +3,19 @@
 Wait and attach are asked for before the container starts, so that no exit and no output is lost.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from scow.cli.session import Session
 from scow.cli.streams import Streams, proxy
 from scow.client import jsontext
-from scow.client.client import Client, path
+from scow.client.client import path
 from scow.errors import EngineError, System
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scow.cli.session import Session
+    from scow.client.client import Client
 
 
 class Attachment:

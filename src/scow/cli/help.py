@@ -1,9 +1,14 @@
 """``--help``, generated from the tables in the layout Docker's users know. Pure: text in, text out."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
 from scow.cli import table
-from scow.cli.flags import Command, Flag
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scow.cli.flags import Command, Flag
 
 PROGRAM = "scow"
 

@@ -4,17 +4,22 @@ One thread, one ``poll``: input, output and signals. Input ends with a half-clos
 with the output. Nothing is buffered but the part of a frame that has not come yet.
 """
 
+from __future__ import annotations
+
 import os
 import select
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
 
 from scow.api.streams import STDERR, SYSTEM, Decoder
 from scow.cli import terminal
-from scow.cli.console import Console, is_terminal
-from scow.client.client import Hijacked
-from scow.errors import System
-from scow.fileio import write_all
+from scow.cli.console import is_terminal
+from scow.errors import EngineError, System
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scow.cli.console import Console
+    from scow.client.client import Hijacked
 
 CHUNK = 1 << 16
 WINDOW_CHANGED = 28  # SIGWINCH on every architecture this runs on
@@ -55,23 +60,28 @@ class Streams:
         self.frames = None if tty else Decoder()
         self._open = {1, 2}
         self._unsent = b""
-        self._stack = ExitStack()
-        self._signals = -1
+        self._caught: terminal.Signals | None = None
+        self._restored: terminal.Raw | None = None
 
-    def __enter__(self) -> "Streams":
+    def __enter__(self) -> Streams:
         """Take over terminal and signals, before the container starts, so that nothing is lost."""
         numbers = terminal.proxied() if self.on_signal and not self.raw else set()
         if self.on_resize:
             numbers = numbers | {WINDOW_CHANGED}
         if numbers:
-            self._signals = self._stack.enter_context(terminal.signals(numbers))
+            self._caught = terminal.Signals(numbers)
         if self.raw and self.stdin is not None:
-            self._stack.enter_context(terminal.raw(self.stdin))
+            self._restored = terminal.Raw(self.stdin)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
-        self.stream.close()
+        try:
+            if self._restored is not None:
+                self._restored.close()
+        finally:
+            if self._caught is not None:
+                self._caught.close()
+            self.stream.close()
 
     def resize(self) -> None:
         """Tell the container the size of the window."""
@@ -89,8 +99,9 @@ class Streams:
         console.flush()
         poll = select.poll()
         stream = self.stream.fileno()
-        if self._signals >= 0:
-            poll.register(self._signals, select.POLLIN)
+        signals = self._caught.fd if self._caught is not None else -1
+        if signals >= 0:
+            poll.register(signals, select.POLLIN)
         while True:
             # Input is read only when the last of it has gone: a container that writes more than it reads must not
             # stall us.
@@ -100,8 +111,8 @@ class Streams:
             ready = dict(poll.poll(0 if self.stream.pending() else None))
             if self.stdin is not None and not self._unsent:
                 poll.unregister(self.stdin)
-            if self._signals in ready:
-                self._take_signals()
+            if signals in ready:
+                self._take_signals(signals)
             if self.stdin is not None and not self._unsent and self.stdin in ready:
                 self._input(self.stdin)
             if self._unsent:
@@ -110,8 +121,8 @@ class Streams:
             if (readable or self.stream.pending()) and not self._output():
                 return
 
-    def _take_signals(self) -> None:
-        for number in terminal.caught(self._signals):
+    def _take_signals(self, fd: int) -> None:
+        for number in terminal.caught(fd):
             if number == WINDOW_CHANGED:
                 self.resize()
             elif self.on_signal:
@@ -125,8 +136,7 @@ class Streams:
             data = b""
         if not data:
             self.stdin = None
-            with suppress(OSError):
-                self.stream.write_eof()
+            self._end_input()
             return
         if self.keys is None:
             self._unsent = data
@@ -135,6 +145,12 @@ class Streams:
         if detached:
             self._send()
             raise Detached
+
+    def _end_input(self) -> None:
+        try:
+            self.stream.write_eof()
+        except OSError:
+            return  # the container is gone already, as the output is about to say
 
     def _send(self) -> None:
         try:
@@ -162,7 +178,8 @@ class Streams:
         if fd not in self._open:
             return
         try:
-            write_all(fd, data)
+            while data:
+                data = data[os.write(fd, data) :]
         except BrokenPipeError:
             self._open.discard(fd)
             if fd == 1:
@@ -172,10 +189,11 @@ class Streams:
 def proxy(send: Callable[[str], object]) -> Callable[[int], None]:
     """A signal handler that hands the number on by name and forgives a container that is gone."""
     from scow.api.signal import name_of
-    from scow.errors import EngineError
 
     def forward(number: int) -> None:
-        with suppress(EngineError):
+        try:
             send(name_of(number))
+        except EngineError:
+            return
 
     return forward

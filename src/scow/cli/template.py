@@ -7,8 +7,6 @@ but those functions: a template cannot reach anything outside the value it is gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from scow.cli.template_functions import (
     FUNCTIONS,
     Fields,
@@ -23,12 +21,13 @@ from scow.cli.template_lexer import Token, actions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-#: One node: writes to the frame's output.
-Node = Callable[["_Frame"], None]
-#: One expression: a value for a frame.
-Value = Callable[["_Frame"], "Any"]
+    #: One node: writes to the frame's output.
+    Node = Callable[["_Frame"], None]
+    #: One expression: a value for a frame.
+    Value = Callable[["_Frame"], Any]
 
 LARGEST_OUTPUT = 64 << 20
 DEEPEST = 100

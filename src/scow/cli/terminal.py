@@ -4,15 +4,19 @@ Invariants: a terminal set to raw is restored however the block ends; a signal h
 number.
 """
 
+from __future__ import annotations
+
 import os
-import signal
-import termios
-import tty
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
 
 from scow.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from types import FrameType
+    from typing import Any
+else:
+    import _signal as signal  # the part in C; the rest wraps every number in an enum, for three milliseconds
 
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
 
@@ -23,15 +27,33 @@ KEPT = frozenset(
 )  # fmt: skip
 
 
-@contextmanager
-def raw(fd: int) -> Iterator[None]:
-    """The terminal `fd` passes every key on at once, and is as it was after the block."""
-    before = termios.tcgetattr(fd)
-    try:
-        tty.setraw(fd, termios.TCSANOW)
-        yield
-    finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+class Raw:
+    """The terminal `fd` passes every key on at once, and is as it was after `close` (or the block)."""
+
+    __slots__ = ("_before", "_fd")
+
+    def __init__(self, fd: int) -> None:
+        import termios
+        import tty
+
+        self._fd = fd
+        self._before = termios.tcgetattr(fd)
+        try:
+            tty.setraw(fd, termios.TCSANOW)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        import termios
+
+        termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def size(fd: int) -> tuple[int, int]:
@@ -43,27 +65,33 @@ def size(fd: int) -> tuple[int, int]:
     return found.lines, found.columns
 
 
-@contextmanager
-def signals(numbers: set[int]) -> Iterator[int]:
-    """Collect `numbers` for as long as the block runs.
+class Signals:
+    """Collects signals until `close`, or the end of the block: for each, one byte with its number comes out of `fd`."""
 
-    Yields:
-        A descriptor that becomes readable with one byte, the number, for every signal.
-    """
-    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    before = {}
-    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
+    __slots__ = ("_before", "_old", "_writer", "fd")
+
+    def __init__(self, numbers: set[int]) -> None:
+        self.fd, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._before: dict[int, Any] = {}
+        self._old = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in numbers:
-            with suppress(OSError, ValueError):
-                before[number] = signal.signal(number, _nothing)
-        yield reader
-    finally:
-        for number, handler in before.items():
+            try:
+                self._before[number] = signal.signal(number, _nothing)
+            except (OSError, ValueError):
+                continue  # not to be caught, or not known here
+
+    def close(self) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(old)
-        os.close(reader)
-        os.close(writer)
+        signal.set_wakeup_fd(self._old)
+        os.close(self.fd)
+        os.close(self._writer)
+
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -6,7 +6,6 @@ mode 0600, keys this program does not know are kept; passwords go to helpers by 
 
 from __future__ import annotations
 
-import binascii
 import os
 
 from scow.client import jsontext
@@ -44,6 +43,8 @@ def domain_of(reference: str) -> str:
 
 def encode(auth: dict[str, str]) -> str:
     """An auth object as the value of ``X-Registry-Auth`` (base64url of JSON)."""
+    import binascii
+
     data = binascii.b2a_base64(jsontext.dumps(auth).encode(), newline=False)
     return data.decode().translate({ord("+"): "-", ord("/"): "_"})
 
@@ -133,6 +134,8 @@ class ConfigFile:
             request = {"ServerURL": server, "Username": name, "Secret": secret}
             _run_helper(helper, "store", jsontext.dumps(request))
             return ""
+        import binascii
+
         pair = f"{auth.get('username', '')}:{auth.get('password', '')}".encode()
         entry: dict[str, str] = {"auth": binascii.b2a_base64(pair, newline=False).decode()}
         if auth.get("identitytoken"):
@@ -169,6 +172,8 @@ def _from_entry(entry: dict[str, Any], server: str) -> dict[str, str]:
             found[key] = entry[key]
     packed = entry.get("auth")
     if isinstance(packed, str) and packed:
+        import binascii
+
         try:
             pair = binascii.a2b_base64(packed).decode().rstrip("\0")
         except (binascii.Error, UnicodeDecodeError):

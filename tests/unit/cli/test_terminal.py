@@ -38,7 +38,7 @@ def test_raw_mode_is_left_however_the_block_ends() -> None:
     leader, follower = pty.openpty()
     try:
         before = termios.tcgetattr(follower)
-        with pytest.raises(KeyError), terminal.raw(follower):
+        with pytest.raises(KeyError), terminal.Raw(follower):
             fail_in(follower)
         assert termios.tcgetattr(follower) == before
     finally:
@@ -55,7 +55,7 @@ def test_a_pipe_has_no_size() -> None:
 
 def test_signals_come_as_bytes_and_handlers_return() -> None:
     before = signal.getsignal(signal.SIGUSR1)
-    with terminal.signals({signal.SIGUSR1}) as fd:
+    with terminal.Signals({signal.SIGUSR1}) as fd:
         assert terminal.caught(fd) == []
         os.kill(os.getpid(), signal.SIGUSR1)
         assert select.select([fd], [], [], 5)[0] == [fd]

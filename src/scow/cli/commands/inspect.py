@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from scow.cli.exits import FAILED, Exit, sentence
 from scow.cli.flags import Command, Flag, Options
 from scow.cli.names import platform_json
@@ -15,11 +13,12 @@ from scow.errors import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from scow.cli.session import Session
 
-Finder = Callable[[str], "Any"]
+    Finder = Callable[[str], Any]
 
 _SIZE = Flag("size", "bool", "Display total file sizes", short="s")
 ANY = Command(
