@@ -2,7 +2,7 @@
 
 Layers are passed one by one (``lowerdir+``), so neither the 4096-byte limit of mount(2) nor colons in paths matter.
 Kernels before 6.8 lack that option; there the mount is made by mount(2) inside a mount namespace of the worker thread
-and taken out of it as a detached copy.
+and taken out of it as a detached copy. Layers are then named by descriptor, which is short and free of colons.
 """
 
 import errno
@@ -14,6 +14,9 @@ from scow.linux.namespaces import CLONE_FS, CLONE_NEWNS, open_namespace, setns, 
 
 #: overlayfs's own limit on stacked layers.
 MAX_LAYERS = 500
+
+#: Set once this kernel has turned out to lack ``lowerdir+``, which spares every other mount a try and a kernel message.
+_by_namespace_only = False
 
 
 def overlay_mount(
@@ -32,6 +35,9 @@ def overlay_mount(
 
     Blocking.
     """
+    global _by_namespace_only
+    if _by_namespace_only:
+        return mount_by_namespace(lowers, upper, work, readonly, volatile)
     options: list[tuple[str, str | int | None]] = [("lowerdir+", _path(lower)) for lower in lowers]
     if upper is not None and work is not None:
         options += [("upperdir", upper), ("workdir", work)]
@@ -40,34 +46,56 @@ def overlay_mount(
     try:
         return new_mount("overlay", options, MOUNT_ATTR_RDONLY if readonly else 0)
     except OSError as error:
-        if error.errno != errno.EINVAL or error.filename != "lowerdir+":
+        # Linux 6.5 to 6.7 refuse the option, those before take any and refuse the mount they make of them.
+        if error.errno != errno.EINVAL:
             raise
-    return mount_by_namespace(lowers, upper, work, readonly, volatile)
+    mount_fd = mount_by_namespace(lowers, upper, work, readonly, volatile)
+    _by_namespace_only = True
+    return mount_fd
 
 
 def mount_by_namespace(
     lowers: Sequence[int | str], upper: str | None, work: str | None, readonly: bool = False, volatile: bool = False
 ) -> int:
     """`overlay_mount` for kernels without ``lowerdir+``: all layers in one option string of at most 4096 bytes."""
-    data = "lowerdir=" + ":".join(_escape(_real_path(lower)) for lower in lowers)
-    if upper is not None and work is not None:
-        data += f",upperdir={_escape(upper)},workdir={_escape(work)}"
-        if volatile:
-            data += ",volatile"
-    if len(os.fsencode(data)) >= os.sysconf("SC_PAGE_SIZE"):
-        raise OSError(errno.E2BIG, "too many layers for this kernel: Linux 6.8 has no such limit", "overlay")
+    paths = [_real_path(lower) for lower in lowers]
     own_fd = open_namespace("mount")
     try:
         unshare(CLONE_FS | CLONE_NEWNS)
         try:
             mount(None, "/", None, MS_REC | MS_PRIVATE)
-            mount("overlay", "/", "overlay", MS_RDONLY if readonly else 0, data)
+            with _Folders() as folders:
+                data = "lowerdir=" + ":".join([folders.open(path) for path in paths])
+                if upper is not None and work is not None:
+                    data += f",upperdir={folders.open(upper)},workdir={folders.open(work)}"
+                    if volatile:
+                        data += ",volatile"
+                os.chdir("/proc/self/fd")  # of this thread, since CLONE_FS
+                mount("overlay", "/", "overlay", MS_RDONLY if readonly else 0, data)
             # "/" still means the old root to us; ".." of the new one is itself, so the copy is taken through "/..".
             return clone_tree("/..")
         finally:
             setns(own_fd, CLONE_NEWNS)
     finally:
         os.close(own_fd)
+
+
+class _Folders:
+    """Folders held open; each is known by its descriptor's number, the name it has in /proc/self/fd."""
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def __enter__(self) -> "_Folders":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+    def open(self, path: str) -> str:
+        self._fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return str(self._fds[-1])
 
 
 def _path(lower: int | str) -> str:
@@ -77,7 +105,3 @@ def _path(lower: int | str) -> str:
 def _real_path(lower: int | str) -> str:
     """Inside another mount namespace a descriptor of this one is refused; its path is found again there."""
     return os.readlink(f"/proc/self/fd/{lower}") if isinstance(lower, int) else lower
-
-
-def _escape(path: str) -> str:
-    return path.replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
