@@ -5,10 +5,23 @@ Every one is started here, none outlives `close`, and one that fails says so in 
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 log = logging.getLogger("scow.containers")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def to_the_end(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run blocking work in a thread; a cancellation waits for it, so that nobody works on the same files meanwhile."""
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
 
 
 class Background:

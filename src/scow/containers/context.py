@@ -3,13 +3,12 @@
 The index is the one truth about names: a name is taken from `add` or `rename` until `forget`.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scow.containers.background import Background
+from scow.containers.background import Background, to_the_end
 from scow.containers.container import Container, Exec
 from scow.containers.state import State
 from scow.containers.store import Store, encode
@@ -146,7 +145,7 @@ class Context:
             if container.id not in self.containers:
                 return
             if durable:
-                await asyncio.to_thread(self.store.write, container.id, data)
+                await to_the_end(self.store.write, container.id, data)
             else:
                 self.store.write(container.id, data, durable=False)  # microseconds: no thread is worth it
 

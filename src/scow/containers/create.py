@@ -22,6 +22,7 @@ from scow.api.containers import (
     words,
 )
 from scow.containers import logs, mounts, names, networking, validate
+from scow.containers.background import to_the_end
 from scow.containers.container import SHORT_ID, Container, Mount, Record
 from scow.containers.context import ContainersConfig, Context
 from scow.containers.merge import merge
@@ -230,7 +231,7 @@ async def _make(context: Context, record: Record, plan: mounts.Plan, image: "Ima
     """Snapshot, volumes, files, record; everything is taken back if one of them fails."""
     undo = contextlib.ExitStack()
     try:
-        await asyncio.to_thread(_make_sync, context, record, plan, image, undo)
+        await to_the_end(_make_sync, context, record, plan, image, undo)
     except BaseException:
         await asyncio.to_thread(undo.close)
         raise

@@ -6,6 +6,7 @@ import shutil
 
 from scow.api.filters import Filters
 from scow.containers import stop
+from scow.containers.background import to_the_end
 from scow.containers.container import Container
 from scow.containers.context import Context
 from scow.containers.exits import clean_up
@@ -64,7 +65,7 @@ async def _remove(context: Context, container: Container, *, volumes: bool) -> N
         if task is not None:
             await task.delete()
         async with container.saving:  # a save that is on its way finds the folder, a later one knows it is gone
-            await asyncio.to_thread(_remove_sync, context, container, volumes=volumes)
+            await to_the_end(_remove_sync, context, container, volumes=volumes)
             context.forget(container)
     except (EngineError, OSError) as error:
         container.removal_error = str(error)
