@@ -15,7 +15,7 @@ import msgspec
 
 from scow.containers.flow import inlet, produced
 from scow.daemon.changes import changed
-from scow.errors import InvalidArgument, Unsupported
+from scow.errors import InvalidArgument, NotFound, Unauthorized, Unsupported
 from scow.images import bootstrap
 from scow.images.image import Image
 from scow.images.pull import pull, pull_all
@@ -83,10 +83,17 @@ async def _pull(engine: "Engine", request: "Request") -> Response:
     platform, auth = platform_of(query.text("platform")), auth_of(request)
 
     async def work(report: Report) -> None:
-        if reference.tag is None and reference.digest is None:
-            images = await pull_all(engine.images, engine.registry, reference, platform, auth, report)
-        else:
-            images = [await pull(engine.images, engine.registry, reference, platform, auth, report)]
+        try:
+            if reference.tag is None and reference.digest is None:
+                images = await pull_all(engine.images, engine.registry, reference, platform, auth, report)
+            else:
+                images = [await pull(engine.images, engine.registry, reference, platform, auth, report)]
+        except Unauthorized as error:
+            # A 401 would make the docker CLI ask for a password in the middle of a script.
+            raise NotFound(
+                f"pull access denied for {reference.familiar_name}, repository does not exist or may require "
+                f"'docker login': {error}"
+            ) from error
         for image in images:
             name = {"name": reference.familiar_name}
             engine.events.publish("image", "pull", reference.familiar(), {**image.labels, **name})
