@@ -3,6 +3,7 @@
 The index is the one truth about names: a name is taken from `add` or `rename` until `forget`.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from scow.containers.background import Background, to_the_end
 from scow.containers.container import Container, Exec
 from scow.containers.state import State
 from scow.containers.store import Store, encode
-from scow.errors import Conflict, InvalidArgument, NoSuchContainer
+from scow.errors import Conflict, EngineError, InvalidArgument, NoSuchContainer
 
 if TYPE_CHECKING:
     from scow.events import Bus
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from scow.snapshots.snapshotter import Snapshotter
     from scow.tasks.tasks import Tasks
     from scow.volumes.service import Volumes
+
+log = logging.getLogger("scow.containers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +152,27 @@ class Context:
             else:
                 self.store.write(container.id, data, durable=False)  # microseconds: no thread is worth it
 
+    async def keep(self, container: Container, *, durable: bool = True) -> bool:
+        """Write the record if the disk lets us; whether it did. If not, the log says so."""
+        try:
+            await self.save(container, durable=durable)
+        except EngineError as error:
+            log.error("what became of container %s could not be saved: %s", container.short_id, error)
+            return False
+        return True
+
     async def moved(
         self, container: Container, state: State, *actions: str, durable: bool = True, **attributes: str
     ) -> None:
         """Record a new state, then tell: first those who wait for it, then the events.
 
+        What has happened is told also where it cannot be written: a full disk must not keep a container from ending.
+
         Args:
             durable: False where the task's own files say the same until somebody saves the record for good.
         """
         container.record.state = state
-        await self.save(container, durable=durable)
+        await self.keep(container, durable=durable)
         container.changed()
         for action in actions:
             self.tell(container, action, **attributes)

@@ -29,8 +29,8 @@ async def supervise(context: Context, container: Container, task: Task, again: A
             return
         delay = await ended(context, container, status)
         await clean_up(context, container)
-        await context.save(container)  # until here the task's own record says it durably
-        await _delete(task)
+        if await context.keep(container):  # until here the task's own record says it durably
+            await _delete(task)
         if delay is not None:
             _again_later(context, container, delay, again)
         elif container.record.host.auto_remove and not container.kept:

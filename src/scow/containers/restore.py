@@ -71,8 +71,8 @@ async def _restore(context: Context, container: Container) -> None:
         if record.state in (State.RUNNING, State.PAUSED) or record.started < task.started_at:
             await exits.ended(context, container, status, at_boot=True)
         await exits.clean_up(context, container)
-        await context.save(container)
-        await task.delete()
+        if await context.keep(container):
+            await task.delete()
     elif record.state in (State.RUNNING, State.PAUSED):
         await exits.ended(context, container, ExitStatus(LOST, time.time_ns()), at_boot=True)
         await exits.clean_up(context, container)

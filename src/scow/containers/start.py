@@ -79,9 +79,13 @@ async def run(context: Context, container: Container) -> None:
     record.oom_killed = False
     record.health = Health() if _probe(container) else None
     await context.moved(container, State.RUNNING, "start", durable=False)
-    context.background.start(context.save(container), f"save {container.id[:12]}")
+    context.background.start(_keep(context, container), f"save {container.id[:12]}")
     follow(context, container, task)
     await _take_size(container, task)
+
+
+async def _keep(context: Context, container: Container) -> None:
+    await context.keep(container)
 
 
 async def _launch(context: Context, container: Container) -> Task:
