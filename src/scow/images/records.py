@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field, replace
 
 from scow.content.store import ContentStore
-from scow.errors import EngineError, InvalidArgument, NotFound
+from scow.errors import EngineError, InvalidArgument, NoSpace, NotFound
 from scow.fileio import atomic_write
 from scow.images.image import now
 from scow.oci import document
@@ -73,11 +73,15 @@ class Records:
         self._documents: dict[Digest, Documents] = {}
         self.names: dict[str, Named] = {}
         self.images: dict[Digest, Known] = {}
+        self._read()
+        self._written = _copies(self.names, self.images)
+
+    def _read(self) -> None:
         try:
             with open(self._path, "rb") as file:
                 data = file.read(_MAX_INDEX + 1)
         except FileNotFoundError:
-            self.save()
+            self._write()
             return
         try:
             entries = document.load(data, self._path, _MAX_INDEX).get("manifests") or []
@@ -96,14 +100,19 @@ class Records:
         """Keep the damaged file for a person to look at, and take up every image whose documents are here."""
         kept = f"{self._path}.damaged"
         log.error("the names of all images are lost: %s: the file is kept as %s", error, kept)
-        os.rename(self._path, kept)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(kept)
+        os.link(self._path, kept)  # it stays in its place, too, until there is another
         for digest, size in list(self._content.walk()):
             if size <= document.MAX_DOCUMENT:
                 with contextlib.suppress(EngineError):
                     parsed = Manifest.parse(self._content.read(digest, document.MAX_DOCUMENT))
                     descriptor = Descriptor(parsed.media_type, digest, size)
                     self.put(descriptor, descriptor)
-        self.save()
+        try:
+            self._write()
+        except NoSpace as full:
+            log.error("%s", full)
 
     def documents(self, manifest: Descriptor) -> Documents:
         """The parsed manifest and config; read and verified once.
@@ -163,8 +172,16 @@ class Records:
         """Write the file.
 
         Raises:
-            NoSpace: the disk is full; the old file is untouched.
+            NoSpace: the disk is full; names and images are what they were when the file was last written.
         """
+        try:
+            self._write()
+        except BaseException:
+            self.names, self.images = _copies(*self._written)
+            raise
+        self._written = _copies(self.names, self.images)
+
+    def _write(self) -> None:
         entries: list[Descriptor] = []
         for image_id, known in self.images.items():
             names = self.names_of(image_id)
@@ -196,6 +213,11 @@ class Records:
         known.tagged_at = max(filter(None, (known.tagged_at, notes.get(_TAGGED))), default=None)
         if REF_NAME in notes:
             self.names[notes[REF_NAME]] = Named(image_id, manifest, target, notes.get(_TAGGED))
+
+
+def _copies(names: dict[str, Named], images: dict[Digest, Known]) -> tuple[dict[str, Named], dict[Digest, Known]]:
+    """Neither changes with the originals."""
+    return dict(names), {image_id: replace(known, digests=set(known.digests)) for image_id, known in images.items()}
 
 
 def _entry(named: Named, extra: dict[str, str]) -> Descriptor:

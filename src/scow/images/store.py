@@ -8,6 +8,7 @@ any thread.
 """
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 from scow.api.filters import Filters
 from scow.content.store import ContentStore
-from scow.errors import AlreadyExists, Conflict, EngineError, InvalidArgument, NoSuchImage, NotFound
+from scow.errors import AlreadyExists, Conflict, EngineError, InvalidArgument, NoSpace, NoSuchImage, NotFound
 from scow.images import archive, gc, inspect, lookup, removal, unpack
 from scow.images.history import history
 from scow.images.image import Image
@@ -33,6 +34,8 @@ from scow.snapshots.diff import write_diff
 from scow.snapshots.layers import chain_id, chain_ids
 from scow.snapshots.snapshotter import Snapshotter
 from scow.snapshots.tarstream import Readable
+
+log = logging.getLogger("scow.images")
 
 _PIECE = 1 << 20
 # Inside the class `list` is the method.
@@ -262,13 +265,13 @@ class Images:
             if not plan.delete:
                 self._records.save()
                 return lines
-            self._records.drop(image_id)
-            self._records.save()
-            lines.append({"Deleted": str(image_id)})
+            saved = self._dropped(image_id)
             chains = list(reversed(chain_ids(image.config.diff_ids)))
             removed, _ = gc.sweep_chains(self.snapshots, self._live_chains(), chains)
             gc.sweep_blobs(self.content, self._live_blobs(), candidates)
-            return lines + [{"Deleted": name} for name in removed]
+            if not saved and not self._dropped(image_id):
+                log.error("%s is removed, but the disk has no room to write that down", image_id.short)
+            return [*lines, {"Deleted": str(image_id)}, *({"Deleted": name} for name in removed)]
 
     def prune(
         self,
@@ -411,6 +414,20 @@ class Images:
                 self._records.name(_canonical(name), image_id, manifest, target)
         self._records.save()
         return self._image(image_id)
+
+    def _dropped(self, image_id: Digest) -> bool:
+        """Forget an image; whether that could be written.
+
+        On a full disk it cannot before something is deleted. An entry whose blobs are gone is left out when the file
+        is read, so deleting them first is safe.
+        """
+        self._records.drop(image_id)
+        try:
+            self._records.save()
+        except NoSpace:
+            self._records.drop(image_id)
+            return False
+        return True
 
     def _usage(self, name: str) -> int:
         try:

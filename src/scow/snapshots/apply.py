@@ -225,7 +225,10 @@ class _Applier:
         if self._room < 0:
             if self._by_size:
                 raise InvalidArgument("archive unpacks to more than the allowed size")
-            raise NoSpace("the archive unpacks to more than the disk has free: remove images or containers and retry")
+            raise NoSpace(
+                "no space left on the disk: the archive unpacks to more than is free: "
+                "remove images or containers and retry"
+            )
         try:
             fd = os.open(name, _FILE_FLAGS, entry.mode & 0o777, dir_fd=parent_fd)
         except FileExistsError:
