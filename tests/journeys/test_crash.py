@@ -368,7 +368,7 @@ def test_whoever_is_killed_nothing_is_lost(own_world: World) -> None:
         except (AssertionError, ApiFailure, OSError) as error:
             error.add_note(
                 f"seed {SEED}, round {machine.round}: {operation.__name__}, {victim.__name__} after {delay:.3f} s\n"
-                + own_world.log[-3000:]
+                + own_world.log[-1500:]
             )
             raise
     machine.clear()
