@@ -11,7 +11,6 @@ import io
 import os
 import posixpath
 import shutil
-import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -22,7 +21,7 @@ from scow.build.dockerfile.lexer import MAX_SIZE
 from scow.build.feed import pump
 from scow.build.tree import Tree
 from scow.errors import InvalidArgument, NoSpace
-from scow.linux.fds import open_in_root
+from scow.linux.fds import open_regular
 from scow.linux.mount import new_mount
 from scow.snapshots.apply import apply
 from scow.snapshots.compression import unpacked
@@ -178,12 +177,10 @@ def read_file(root_fd: int, path: str, limit: int) -> bytes | None:
         InvalidArgument: larger than `limit`.
     """
     try:
-        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = open_regular(root_fd, path)
     except OSError:
         return None
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         data = file.read(limit + 1)
     if len(data) > limit:
         raise InvalidArgument(f"{path} in the build context is larger than {limit} bytes")

@@ -5,11 +5,10 @@ opened below the root.
 """
 
 import os
-import stat
 from dataclasses import dataclass
 
 from scow.errors import InvalidArgument
-from scow.linux.fds import open_in_root
+from scow.linux.fds import open_regular
 
 #: Bytes read of /etc/passwd and /etc/group.
 MAX_FILE = 4 << 20
@@ -110,11 +109,11 @@ def _find(records: list[list[str]], name: str, column: int) -> list[str] | None:
 
 def _records(root_fd: int, path: str) -> list[list[str]]:
     try:
-        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = open_regular(root_fd, path)
     except OSError:
         return []
     with os.fdopen(fd, "rb") as file:
-        data = file.read(MAX_FILE) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        data = file.read(MAX_FILE)
     return [line.split(":") for line in data.decode("utf-8", "replace").splitlines() if line and line[0] != "#"]
 
 

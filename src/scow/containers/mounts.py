@@ -11,6 +11,7 @@ from typing import Any
 from scow.api.containers import HostConfig
 from scow.containers.container import Container, Mount
 from scow.errors import InvalidArgument
+from scow.runtime.rootfs import INSIDE
 from scow.volumes import mounts
 from scow.volumes.mounts import MountPoint
 
@@ -93,7 +94,7 @@ def _inherited(text: str, get: Callable[[str], Container]) -> list[Mount]:
 
 
 def to_oci(mount: Mount, source: str) -> dict[str, Any]:
-    """The runtime-spec's mount of `source`, a path on the host ("" for a tmpfs).
+    """The runtime-spec's mount of `source`, a path on the host ("" for a tmpfs), or of the mount's subpath below it.
 
     Source: runtime-spec 1.2 config.md "Mounts".
     """
@@ -105,4 +106,5 @@ def to_oci(mount: Mount, source: str) -> dict[str, Any]:
     options = ["rbind" if mount.recursive else "bind", mount.propagation or "rprivate"]
     if mount.readonly:
         options.append("rro" if mount.recursive and mount.recursive_readonly else "ro")
-    return {"destination": mount.destination, "type": "bind", "source": source, "options": options}
+    found: dict[str, Any] = {"destination": mount.destination, "type": "bind", "source": source, "options": options}
+    return {**found, INSIDE: mount.subpath} if mount.subpath else found

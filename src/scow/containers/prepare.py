@@ -140,7 +140,7 @@ def _mount(context: Context, mount: Mount) -> dict[str, Any]:
                 "source": volume.options.get("device", volume.options["type"]),
                 "options": [*options, "ro"] if mount.readonly else options,
             }
-        return to_oci(mount, _inside(str(context.volumes.path(mount.name)), mount.subpath))
+        return to_oci(mount, _having(str(context.volumes.path(mount.name)), mount.subpath))
     return to_oci(mount, "")
 
 
@@ -157,7 +157,7 @@ def _image_mount(context: Context, mount: Mount) -> dict[str, Any]:
         chain = chain[:1]
     folders = [str(context.snapshots.upper(name)) for name in chain]
     if len(folders) == 1:
-        return to_oci(mount, _inside(folders[0], mount.subpath))
+        return to_oci(mount, _having(folders[0], mount.subpath))
     if mount.subpath or not folders:
         raise Unsupported(f"cannot mount {mount.subpath or '/'} of {mount.source}: only whole images can be mounted")
     options = [f"lowerdir+={folder}" for folder in folders]
@@ -181,22 +181,21 @@ def _need_source(mount: Mount) -> None:
         raise System(f"error while creating mount source path '{mount.source}': {error.strerror}") from error
 
 
-def _inside(folder: str, subpath: str) -> str:
-    """`subpath` of a volume's folder as a path on the host, every symlink resolved inside the volume.
+def _having(folder: str, subpath: str) -> str:
+    """`folder`, once it is known that there is something at `subpath` in it.
+
+    Only a question, asked early for the sake of its words: the folder may be a running container's, so what is mounted
+    is looked up again by whoever mounts it (`scow.runtime.rootfs.Bind`).
 
     Raises:
         NotFound: it does not exist.
     """
-    if not subpath:
-        return folder
-    root_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fd = open_in_root(root_fd, subpath, os.O_PATH)
-    except OSError as error:
-        raise NotFound(f"cannot access path {subpath} of the volume: {error.strerror}") from None
-    finally:
-        os.close(root_fd)
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
+    if subpath:
+        root_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.close(open_in_root(root_fd, subpath, os.O_PATH))
+        except OSError as error:
+            raise NotFound(f"cannot access path {subpath} of the volume: {error.strerror}") from None
+        finally:
+            os.close(root_fd)
+    return folder

@@ -4,12 +4,11 @@ The files belong to the image, so they are opened inside its root, must be regul
 """
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scow.errors import InvalidArgument
-from scow.linux.fds import open_in_root
+from scow.linux.fds import open_regular
 
 MAX_FILE = 4 << 20
 MAX_ID = (1 << 31) - 1
@@ -33,11 +32,11 @@ def look_up(root_fd: int, user: str, add_groups: Sequence[str] = ()) -> Identity
 def read(root_fd: int, path: str, limit: int = MAX_FILE) -> bytes:
     """The regular file at `path` inside the root, empty if there is none that can be read."""
     try:
-        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        fd = open_regular(root_fd, path)
     except OSError:
         return b""
     with os.fdopen(fd, "rb") as file:
-        return file.read(limit) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        return file.read(limit)
 
 
 def resolve(user: str, add_groups: Sequence[str], passwd: bytes, group: bytes) -> Identity:

@@ -23,6 +23,7 @@ from scow.daemon.routes import all_routes
 from scow.daemon.status import answer_to
 from scow.errors import EngineError
 from scow.fileio import atomic_write
+from scow.web.origin import refuse_pages
 from scow.web.server import Server
 
 log = logging.getLogger("scow.daemon")
@@ -77,7 +78,14 @@ async def serve(config: Config) -> int:
         loop.add_signal_handler(number, _stop, stopping)
     loop.add_signal_handler(signal.SIGUSR1, dump_tasks)
     async with open_engine(config) as engine:
-        server = Server(engine, all_routes(), status_of=answer_to, prefix_versions=True, extra_headers=HEADERS)
+        server = Server(
+            engine,
+            all_routes(),
+            status_of=answer_to,
+            prefix_versions=True,
+            extra_headers=HEADERS,
+            admit=refuse_pages,
+        )
         with contextlib.ExitStack() as held:
             sockets = held.enter_context(listeners(config))
             loop.add_signal_handler(signal.SIGHUP, reload, engine)

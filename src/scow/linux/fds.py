@@ -51,6 +51,24 @@ def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0, res
     return openat2(root_fd, path, flags, mode, resolve | RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
 
+def open_regular(dir_fd: int, path: str | bytes, resolve: int = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) -> int:
+    """Open a regular file for reading that somebody hostile may exchange for something else meanwhile.
+
+    It is looked at before it is opened: opening a device does things (a tape rewinds, a watchdog starts) and shows what
+    the container itself may not open, opening a FIFO waits.
+
+    Raises:
+        OSError: as of openat2; EINVAL if it is anything but a regular file.
+    """
+    found_fd = openat2(dir_fd, path, os.O_PATH, 0, resolve)
+    try:
+        if not stat.S_ISREG(os.fstat(found_fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fsdecode(path))
+        return os.open(f"/proc/self/fd/{found_fd}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(found_fd)
+
+
 def create_in_root(root_fd: int, path: str, directory: bool, mode: int = 0o755) -> int:
     """An O_PATH descriptor of `path` below `root_fd`; what is missing is made.
 

@@ -11,6 +11,7 @@ import socket
 import sys
 
 from scow.errors import EngineError
+from scow.linux.fds import close_all_but
 from scow.linux.namespaces import CLONE_NEWPID, open_namespace, setns, unshare
 from scow.runtime import hooks
 from scow.runtime.init import Setup, enter, leave_parent, stand_by
@@ -126,6 +127,9 @@ def begin(setup: Setup) -> Following:
 
     def body(channel: Channel, progress: Progress) -> None:
         leave_parent()
+        # It may have been born into another container's pid namespace, to be looked at from there.
+        own = (setup.root, setup.network_fd, setup.gate_fd, *(setup.stdio or ()))
+        close_all_but({channel.socket.fileno(), *(fd for fd in own if isinstance(fd, int))})
         enter(setup, channel, progress)
 
     following = _fork_into(setup.namespaces().get("pid"), body)

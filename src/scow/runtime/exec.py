@@ -10,7 +10,7 @@ import contextlib
 import os
 
 from scow.linux import pty
-from scow.linux.fds import join_session_keyring
+from scow.linux.fds import close_all_but, join_session_keyring
 from scow.linux.namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -87,11 +87,13 @@ def _enter(
 ) -> None:
     """The child, in order; returns only by raising."""
     leave_parent()
+    # Before anybody in there can see this process: what is not open cannot be taken (CVE-2016-9962, CVE-2024-21626).
+    close_all_but({channel.socket.fileno(), target_fd, *(stdio or ())})
     progress.stage = "limits"
     program.limit(process)
     if cgroup is not None:
         progress.stage = "cgroup"
-        cgroup.join_self()
+        cgroup.join_self(beside=target_fd)
     progress.stage = "namespaces"
     setns(target_fd, _JOINED)
     with contextlib.suppress(OSError):  # as for the first process: goes on without a keyring of its own

@@ -6,10 +6,13 @@ nodes and links in /dev, masked and read-only paths, the root's own read-only fl
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
 from scow.errors import InvalidArgument
+from scow.linux.constants import PROC_SUPER_MAGIC
+from scow.linux.fds import file_system, open_in_root
 from scow.linux.mount import (
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_NOATIME,
@@ -62,6 +65,17 @@ _ATTRIBUTES: dict[str, tuple[int, int]] = {
 _PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
 _IGNORED = frozenset({"defaults", "bind", "rbind", "async", "nomand", "loud"})
 _DEV = "/dev"
+_PROC = "/proc"
+#: Files below /proc that may be replaced: those with which lxcfs shows a container its limits (as runc has them).
+PROC_FILES = frozenset(
+    f"/proc/{name}"
+    for name in (
+        *("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"),
+        *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+    )
+)
+#: Key of a bind in the spec's mounts, ours: a path below the source, see `Bind`.
+INSIDE = "inside"
 #: Every option with a meaning of its own; others go to the file system.
 OPTIONS = frozenset({*_ATTRIBUTES, *_PROPAGATION, *_IGNORED} | {f"r{name}" for name in (*_ATTRIBUTES, *_PROPAGATION)})
 
@@ -156,6 +170,7 @@ class FileSystem:
                 options.append(("mode", f"{stat.S_IMODE(os.fstat(target_fd).st_mode):o}"))
             mount_fd = new_mount(self.kind, options, self.options.add, self.source)
             try:
+                _keep_proc(self.target, target_fd, mount_fd)
                 if self.options.propagation:
                     mount_setattr(mount_fd, propagation=self.options.propagation)
                 root.attach(mount_fd, target_fd)
@@ -175,29 +190,48 @@ def _is_there(root: Root, target: str) -> bool:
 
 
 class Bind:
-    """A part of the host's tree."""
+    """A part of the host's tree: `source`, or what `inside` names below it.
 
-    __slots__ = ("mount_fd", "options", "recursive", "source", "target", "words")
+    `source` is trusted and followed as the host sees it; `inside` leads through a folder that running containers may
+    write to, so it is resolved below `source` at the moment it is opened: a path worked out earlier could have become a
+    symlink to anywhere by then.
+    """
 
-    def __init__(self, source: str, target: str, words: list[str]) -> None:
+    __slots__ = ("inside", "mount_fd", "options", "recursive", "source", "target", "words")
+
+    def __init__(self, source: str, target: str, words: list[str], inside: str = "") -> None:
         self.mount_fd = -1
         self.source = source
+        self.inside = inside
         self.target = target
         self.words = words
         self.recursive = "rbind" in words
         self.options = Options(words)
 
     def describe(self) -> str:
-        return f"bind {self.source} on {self.target} ({','.join(self.words)})"
+        source = f"{self.source}/{self.inside}" if self.inside else self.source
+        return f"bind {source} on {self.target} ({','.join(self.words)})"
 
     def open(self) -> None:
-        self.mount_fd = clone_tree(self.source, self.recursive)
+        if not self.inside:
+            self.mount_fd = clone_tree(self.source, self.recursive)
+            return
+        folder_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            found_fd = open_in_root(folder_fd, self.inside, os.O_PATH)
+        finally:
+            os.close(folder_fd)
+        try:
+            self.mount_fd = clone_tree(found_fd, self.recursive)
+        finally:
+            os.close(found_fd)
 
     def apply(self, root: Root) -> None:
         mount_fd = self.mount_fd
         try:
             target_fd = root.make(self.target, is_directory(mount_fd))
             try:
+                _keep_proc(self.target, target_fd, mount_fd)
                 self.options.settle(mount_fd)
                 root.attach(mount_fd, target_fd)
             except OSError as error:
@@ -206,6 +240,20 @@ class Bind:
                 os.close(target_fd)
         finally:
             os.close(mount_fd)
+
+
+def _keep_proc(target: str, target_fd: int, mount_fd: int) -> None:
+    """Refuse to hide the kernel's /proc, or a part of it, behind something an image or a user brings.
+
+    Masks and read-only paths are put on what is at /proc, and programs believe what they read there.
+
+    Raises:
+        OSError: EPERM.
+    """
+    if target in PROC_FILES or (target != _PROC and file_system(target_fd) != PROC_SUPER_MAGIC):
+        return
+    if file_system(mount_fd) != PROC_SUPER_MAGIC:
+        raise OSError(errno.EPERM, "cannot be mounted because it is inside /proc", target)
 
 
 class Nodes:
@@ -351,7 +399,8 @@ def plan(spec: dict[str, Any], cgroups: list[Step]) -> list[Step]:
         if kind in ("cgroup", "cgroup2"):
             steps += cgroups
         elif kind in ("bind", "none", "") or "bind" in words or "rbind" in words:
-            steps.append(Bind(source, target, words if "rbind" in words or "bind" in words else [*words, "rbind"]))
+            words = words if "rbind" in words or "bind" in words else [*words, "rbind"]
+            steps.append(Bind(source, target, words, mount.get(INSIDE) or ""))
         else:
             steps.append(FileSystem(kind, source or kind, target, words))
     if not any(isinstance(step, Bind) and step.target == _DEV for step in steps):

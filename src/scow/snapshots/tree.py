@@ -10,13 +10,13 @@ import stat
 from collections.abc import Callable, Iterator
 
 from scow.errors import System
+from scow.linux.fds import RESOLVE_NO_SYMLINKS, open_regular
 from scow.snapshots.copyup import xattrs_of
 from scow.snapshots.tarstream import BLOCK_DEVICE, CHAR, DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, Entry
 from scow.snapshots.tarwriter import TarWriter
 
 MAX_DEPTH = 500
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WORTH_HOLES = 1 << 20
 """Bytes of holes from which a file is stored with them; smaller ones depend on the file system and would change
 digests."""
@@ -64,7 +64,12 @@ def add_at(writer: TarWriter, folder_fd: int, name: str, entry: Entry, info: os.
     if entry.kind != FILE:
         writer.add(entry)
         return
-    fd = os.open(name, _FILE, dir_fd=folder_fd)
+    try:
+        fd = open_regular(folder_fd, name, RESOLVE_NO_SYMLINKS)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ELOOP):  # it was a file when it was looked at
+            raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", name) from None
+        raise
     try:
         if info.st_blocks * 512 + _WORTH_HOLES <= info.st_size:
             entry.segments = segments_of(fd, info.st_size)

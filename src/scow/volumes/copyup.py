@@ -1,7 +1,7 @@
 """Copy a folder of an image into a volume: files, folders, links, devices, with owner, mode, times and xattrs.
 
 The source is hostile: it is walked by descriptors, symlinks are copied and never followed, and hard links are only made
-between files copied here. The target is ours.
+between files copied here. The target may be mounted in a running container as well: nothing in it is followed either.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from scow.errors import InvalidArgument
 from scow.fileio import no_space
 from scow.linux.fds import open_in_root
+from scow.snapshots.copyup import chmod_at
 
 #: Deepest folder copied; every level holds two descriptors.
 MAX_DEPTH = 256
@@ -84,7 +85,7 @@ class _Copy:
         elif stat.S_ISFIFO(kind) or stat.S_ISCHR(kind) or stat.S_ISBLK(kind):
             os.mknod(name, kind, status.st_rdev, dir_fd=target_fd)
             os.chown(name, status.st_uid, status.st_gid, dir_fd=target_fd, follow_symlinks=False)
-            os.chmod(name, stat.S_IMODE(kind), dir_fd=target_fd)
+            chmod_at(target_fd, name, stat.S_IMODE(kind))
             os.utime(name, ns=_times(status), dir_fd=target_fd, follow_symlinks=False)
         # A socket has no content; the program that listens makes it again.
 

@@ -51,6 +51,7 @@ class Server:
             405 …).
         prefix_versions: take ``/v1.43`` off the path and give it as `Request.version`.
         extra_headers: sent with every answer.
+        admit: sees every request before its handler, and raises to refuse it.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class Server:
         status_of: StatusOf,
         prefix_versions: bool = False,
         extra_headers: Mapping[str, str] | None = None,
+        admit: Callable[[Request], None] | None = None,
     ) -> None:
         self._app = app
         self._routes = routes
         self._status_of = status_of
         self._prefix_versions = prefix_versions
         self._extra = dict(extra_headers or {})
+        self._admit = admit
         self._listeners: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._idle: dict[asyncio.Task[None], Stream] = {}
@@ -181,6 +184,8 @@ class Server:
             method=method, target=target, path=parameters, query=Query.parse(query), headers=_headers(head),
             version=version, peer=peer, source=conversation,
         )  # fmt: skip
+        if self._admit is not None:
+            self._admit(request)
         return await handler(self._app, request)
 
     def _failure(self, error: Exception) -> Response:

@@ -24,6 +24,7 @@ from scow.build.tree import Tree, digest, select
 from scow.build.workplace import Workplace
 from scow.errors import InvalidArgument, Unsupported
 from scow.linux.fds import open_in_root
+from scow.runtime.rootfs import INSIDE
 
 _NOTHING = ignore.Ignore()
 
@@ -77,7 +78,9 @@ async def opened(work: Workplace, op: RunOp, chains: Mapping[int, str]) -> Async
                 mounts.append(_bind(str(source), mount.target, mount.readonly))
             elif mount.type == "cache":
                 folder = await stack.enter_async_context(_cache(work, planned, chains))
-                mounts.append(_bind(str(folder), mount.target, mount.readonly))
+                # What is below the folder belongs to every build that has it mounted now: who mounts it looks it up.
+                below = mount.source if planned.origin is None else ""
+                mounts.append(_bind(str(folder), mount.target, mount.readonly) | ({INSIDE: below} if below else {}))
             elif mount.type == "tmpfs":
                 mounts.append(_tmpfs(mount))
             elif mount.type == "secret" and not mount.required:
@@ -177,19 +180,15 @@ def _cache_folder(work: Workplace, mount: Mount, folder: Path, chain: str | None
         os.chown(folder, mount.uid, mount.gid)
         folder.chmod(0o755 if mount.mode is None else mount.mode)
     if chain is None and mount.source:
-        return _below(folder, mount.source)
+        _require_folder(folder, mount.source)
     return folder
 
 
-def _below(folder: Path, source: str) -> Path:
-    """A folder inside a cache mount (``source=`` without ``from=``)."""
+def _require_folder(folder: Path, source: str) -> None:
+    """Raise `InvalidArgument` unless the cache mount has the folder `source` (``source=`` without ``from=``)."""
     root_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = open_in_root(root_fd, source, os.O_PATH | os.O_DIRECTORY)
-        try:
-            return Path(os.readlink(f"/proc/self/fd/{fd}"))
-        finally:
-            os.close(fd)
+        os.close(open_in_root(root_fd, source, os.O_PATH | os.O_DIRECTORY))
     except FileNotFoundError:
         raise InvalidArgument(f"there is no directory {source} in the cache mount") from None
     finally:

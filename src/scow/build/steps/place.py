@@ -19,7 +19,7 @@ from scow.build.tree import Entry, Match, walk
 from scow.errors import EngineError, InvalidArgument, System
 from scow.fileio import no_space
 from scow.linux.fds import create_in_root, open_in_root
-from scow.snapshots.copyup import copy_content, set_xattr, xattrs_of
+from scow.snapshots.copyup import chmod_at, copy_content, set_xattr, xattrs_of
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY
 
@@ -223,7 +223,7 @@ class Placement:
         os.chown(name, *self._owner_of(info, owners), dir_fd=parent_fd, follow_symlinks=False)
         if not stat.S_ISLNK(info.st_mode):
             mode = stat.S_IMODE(info.st_mode)
-            os.chmod(name, self.mode.of(mode, False) if self.mode else mode, dir_fd=parent_fd)
+            chmod_at(parent_fd, name, self.mode.of(mode, False) if self.mode else mode)
         os.utime(name, ns=(info.st_atime_ns, info.st_mtime_ns), dir_fd=parent_fd, follow_symlinks=False)
 
     def _owner_of(self, info: os.stat_result, owners: bool) -> tuple[int, int]:
