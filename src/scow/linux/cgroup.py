@@ -4,6 +4,7 @@ Knows folders, file formats and kernel habits; what a container wants of them is
 Controllers go by their v1 names where v1 and v2 differ ("blkio", "devices", "freezer"), so that callers ask once.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -19,6 +20,10 @@ _V1_FLAGS = frozenset(
     {"rw", "ro", "xattr", "noprefix", "clone_children", "none", "all", "favordynmods", "nofavordynmods"}
 )
 _BUFFER = 64 << 10
+#: Below a mount's root: where its processes go that would keep it from passing controllers on.
+VACATED = "init"
+#: Processes may fork while they are moved; each round finds only those that did.
+_VACATE_ROUNDS = 16
 
 
 class Layout:
@@ -213,20 +218,63 @@ def make_v2(mount: str, path: str, controllers: frozenset[str]) -> str:
     """Create the group at `path` with its parents, each passing `controllers` on, and return its folder.
 
     A controller the kernel refuses to pass on (a parent that has processes of its own: "no internal processes")
-    is left out: the caller's writes then find no file and say which limit was lost.
+    is left out: `refuser` tells why a file is missing then.
+
+    Where the mount's root is no root in truth (a container in which this runs), its processes move into a group of
+    their own: nobody else is there to do it, and without it no limit would work.
     """
     folder = mount
     for part in path[1:].split("/"):
         missing = controllers - frozenset(read(f"{folder}/cgroup.subtree_control").decode().split())
-        for controller in sorted(missing):
-            try:
-                write(f"{folder}/cgroup.subtree_control", f"+{controller}")
-            except OSError as error:
-                if error.errno not in (errno.EBUSY, errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP):
-                    raise
+        if missing and not _pass_on(folder, missing) and folder == mount:
+            _vacate(folder)
+            _pass_on(folder, missing)
         folder = f"{folder}/{part}"
         _mkdir(folder)
     return folder
+
+
+def _pass_on(folder: str, controllers: frozenset[str]) -> bool:
+    """Let the groups below have `controllers`; False if processes in the group stand in the way."""
+    free = True
+    for controller in sorted(controllers):
+        try:
+            write(f"{folder}/cgroup.subtree_control", f"+{controller}")
+        except OSError as error:
+            if error.errno not in (errno.EBUSY, errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP):
+                raise
+            free = free and error.errno != errno.EBUSY
+    return free
+
+
+def _vacate(folder: str) -> None:
+    """Move the processes of the group itself into one below; those of other pid namespaces cannot be moved."""
+    home = f"{folder}/{VACATED}"
+    _mkdir(home)
+    for _round in range(_VACATE_ROUNDS):
+        members = [word for word in read(f"{folder}/cgroup.procs").decode().split() if word != "0"]
+        if not members:
+            return
+        for member in members:
+            with contextlib.suppress(ProcessLookupError):
+                write(f"{home}/cgroup.procs", member)
+
+
+def refuser(mount: str, path: str, controller: str) -> tuple[str, bool] | None:
+    """Why the group at `path` lacks v2 `controller` (any spelling); None if it has it.
+
+    Returns:
+        The folder of the group above that does not pass it on, and whether that one's own processes are the reason.
+    """
+    name = _V2_NAMES.get(controller, controller)
+    folder = mount
+    for part in path[1:].split("/"):
+        if name not in read(f"{folder}/cgroup.subtree_control").decode().split():
+            # Only the hierarchy's true root has no type, and it may have processes as well.
+            busy = os.path.exists(f"{folder}/cgroup.type") and bool(read(f"{folder}/cgroup.procs").strip())
+            return folder, busy
+        folder = f"{folder}/{part}"
+    return None
 
 
 def children(folder: str) -> list[str]:
@@ -261,6 +309,8 @@ def remove(folder: str, deadline: float) -> bool:
         except FileNotFoundError:
             return True
         except OSError as error:
+            if error.errno == errno.EROFS and not os.path.exists(folder):
+                return True
             if error.errno != errno.EBUSY:
                 raise
         else:

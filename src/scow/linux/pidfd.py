@@ -1,5 +1,7 @@
 """Processes by descriptor: a pidfd names one process for ever, its number only until it is reused."""
 
+import errno
+import os
 import signal
 
 from scow.linux.syscall import syscall
@@ -12,6 +14,25 @@ def pidfd_open(pid: int) -> int:
         ProcessLookupError: there is none.
     """
     return syscall("pidfd_open", pid, 0, what=f"process {pid}")
+
+
+def pid_of(pidfd: int) -> int:
+    """The number of the process in the pid namespace of /proc.
+
+    Raises:
+        ProcessLookupError: it has been reaped.
+
+    Source: proc_pid_fdinfo(5).
+    """
+    fd = os.open(f"/proc/thread-self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        told = dict(line.split(":", 1) for line in os.read(fd, 4096).decode().splitlines())
+    finally:
+        os.close(fd)
+    number = int(told["Pid"])
+    if number <= 0:
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), "process")
+    return number
 
 
 def pidfd_send_signal(pidfd: int, number: int) -> None:

@@ -15,6 +15,7 @@ import time
 
 from scow.errors import Conflict, InvalidArgument, System
 from scow.linux import bpf, cgroup, inotify
+from scow.linux.pidfd import pid_of
 from scow.runtime import resources as wishes
 from scow.runtime.stats import read_stats
 
@@ -84,7 +85,7 @@ class Cgroup:
                 if layout.unified is not None and _needs_v2(layout, resources or {}):
                     group.v2 = cgroup.make_v2(layout.unified, path, layout.unified_controllers)
             except OSError as error:
-                raise System(f"cannot make the cgroup {path}: {error.strerror} ({error.filename})") from error
+                raise _not_made(path, error) from error
             group.folders = {name: group.v1[mount] for name, mount in layout.controllers.items()}
             if resources:
                 group.apply(resources)
@@ -123,8 +124,8 @@ class Cgroup:
         On v1 a thread that moves itself takes a short way: moving another one waits for an RCU grace period.
 
         Args:
-            beside: on v2, a member to follow when the group has passed its controllers on to groups of its own and
-                admits nobody any more (a service manager runs inside).
+            beside: pidfd of a member, to be followed when a v2 group has passed its controllers on to groups of its own
+                and admits nobody any more (a service manager runs inside).
 
         Raises:
             System: the kernel refuses.
@@ -155,12 +156,12 @@ class Cgroup:
         except OSError as error:
             raise System(f"cannot enter the cgroup {folder}: {error.strerror}") from error
 
-    def _home(self, pid: int) -> str:
-        """The v2 folder process `pid` is in."""
-        for line in cgroup.read(f"/proc/{pid}/cgroup").decode().splitlines():
+    def _home(self, pidfd: int) -> str:
+        """The v2 folder the process behind `pidfd` is in."""
+        for line in cgroup.read(f"/proc/{pid_of(pidfd)}/cgroup").decode().splitlines():
             if line.startswith("0::"):
                 return f"{self.layout.unified}{line[3:]}"
-        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), str(pid))
+        raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH), "process")
 
     def pids(self) -> list[int]:
         """Every process in the group and in groups below it; empty if it is gone."""
@@ -203,7 +204,25 @@ class Cgroup:
                     return False
                 raise _refused(write.field, text, error) from error
             return True
+        if write.files and self.v2 is not None and folder == self.v2:
+            self._check_passed_on(write)
         return True
+
+    def _check_passed_on(self, write: Write) -> None:
+        """Say why a v2 file is missing, unless it is the kernel that does not know it.
+
+        Raises:
+            System: a group above keeps the controller to itself.
+        """
+        found = cgroup.refuser(self.layout.unified or "", self.path, write.controller)
+        if found is None:
+            return
+        folder, busy = found
+        raise System(
+            f"cannot set linux.resources.{write.field}: the cgroup {folder} does not pass the controller on"
+            + (", for it has processes itself: move them into a group below it" if busy else ": have it delegated")
+            + " and retry"
+        )
 
     def _apply_devices(self, rules: list[Mapping[str, Any]]) -> None:
         where = self.layout.where("devices")
@@ -392,6 +411,17 @@ def _needs_v2(layout: Layout, resources: Resources) -> bool:
     if layout.version == 2:
         return True
     return any(write.files and layout.where(write.controller) == 2 for write in wishes.plan(resources, layout.where))
+
+
+def _not_made(path: str, error: OSError) -> System:
+    """The kernel's refusal of a folder or of a controller."""
+    advice = {
+        errno.EROFS: ": remount the cgroup file system read-write and retry",
+        errno.EACCES: ": the groups above are not delegated to this user",
+        errno.EPERM: ": the groups above are not delegated to this user",
+        errno.EAGAIN: ": a group above has reached its cgroup.max.descendants or cgroup.max.depth",
+    }.get(error.errno or 0, "")
+    return System(f"cannot make the cgroup {path}: {error.strerror} ({error.filename}){advice}")
 
 
 def _refused(field: str, text: str, error: OSError) -> Exception:
