@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scow.api.containers import Resources, ThrottleDevice
 from scow.errors import InvalidArgument
+from scow.runtime import resources as wishes
 
 MINIMUM_MEMORY = 6 << 20
 #: CFS period the kernel starts with, in µs (sched-bwc).
@@ -105,14 +106,20 @@ def numbers(text: str) -> set[int]:
     return found
 
 
-def warnings(limits: Resources) -> list[str]:
-    """What Docker warns about these limits."""
+def warnings(limits: Resources, where: Callable[[str], int]) -> list[str]:
+    """What Docker warns about these limits.
+
+    Args:
+        where: controller → how this machine drives it, 0 for not at all: `scow.linux.cgroup.Layout.where`.
+    """
+    pids = {"limit": limits.pids_limit} if limits.pids_limit else {}
+    found = wishes.lost({"memory": _memory(limits), "cpu": _cpu(limits), "pids": pids}, where)
     if limits.oom_kill_disable and not limits.memory:
-        return [
+        found.append(
             "OOM killer is disabled for the container, but no memory limit is set, "
             "this can result in the system running out of resources."
-        ]
-    return []
+        )
+    return found
 
 
 def to_oci(limits: Resources) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from scow.containers import names, resources, validate
 from scow.containers.context import Context
 from scow.containers.state import RENAME, UPDATE, require
 from scow.errors import InvalidArgument
+from scow.linux.cgroup import layout
 
 #: Fields of an update that stand for "no change" while they are at their defaults.
 LIMITS = (
@@ -39,7 +40,7 @@ async def update(context: Context, ref: str, body: UpdateBody) -> list[str]:
         container.record.host = host
         await context.save(container)
     context.tell(container, "update")
-    return resources.warnings(host)
+    return resources.warnings(host, layout().where)
 
 
 def is_given(body: UpdateBody, name: str) -> bool:

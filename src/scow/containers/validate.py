@@ -12,6 +12,7 @@ from scow.containers import ports, resources, security
 from scow.containers.paths import clean
 from scow.errors import InvalidArgument
 from scow.linux import capabilities
+from scow.linux.cgroup import layout
 from scow.networks.hosts import parse_extra_host
 from scow.runtime import seccomp
 
@@ -42,7 +43,7 @@ def check(body: CreateBody) -> list[str]:
     _check_devices(host)
     _check_names(host)
     _check_storage(host)
-    return resources.warnings(host) + _warnings(host)
+    return resources.warnings(host, layout().where) + _warnings(host)
 
 
 def check_merged(config: ContainerConfig) -> None:

@@ -74,6 +74,11 @@ def plan(resources: Resources, where: Where) -> list[Write]:
     return writes
 
 
+def lost(resources: Resources, where: Where) -> list[str]:
+    """Docker's sentence for every wish that has no controller or no counterpart on this host, each once."""
+    return list(dict.fromkeys(write.warning for write in plan(resources, where) if not write.files))
+
+
 def _number(section: Mapping[str, Any], key: str, field: str) -> int | None:
     """The integer at `key`, or None where it is absent; anything else is refused by name."""
     value = section.get(key)

@@ -61,8 +61,23 @@ def test_unlimited_ulimits():
 
 
 def test_oom_warning():
-    assert "OOM killer is disabled" in resources.warnings(HostConfig(oom_kill_disable=True))[0]
-    assert not resources.warnings(HostConfig(oom_kill_disable=True, memory=64 << 20))
+    assert "OOM killer is disabled" in resources.warnings(HostConfig(oom_kill_disable=True), v1)[0]
+    assert not resources.warnings(HostConfig(oom_kill_disable=True, memory=64 << 20), v1)
+
+
+def test_what_v2_lacks_is_told():
+    limits = HostConfig(oom_kill_disable=True, memory=64 << 20, memory_swappiness=10, cpu_shares=5)
+    assert resources.warnings(limits, v1) == []
+    assert resources.warnings(limits, lambda controller: 2 if controller == "memory" else 0) == [
+        "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. "
+        "Memory swappiness discarded.",
+        "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+        "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.",
+    ]
+
+
+def v1(_controller: str) -> int:
+    return 1
 
 
 def test_unknown_device():

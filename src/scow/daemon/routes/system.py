@@ -141,7 +141,7 @@ def warnings(engine: "Engine") -> list[str]:
     """What is missing on this machine and what to do about it, a sentence each; empty when nothing is."""
     missing = [engine.networks.firewall_missing()]
     found = [f"WARNING: {text}" for text in missing if text]
-    found += [f"WARNING: No {name} support" for name, there in host.resources().items() if not there]
+    found += [f"WARNING: No {name} support" for name in host.missing_limits()]
     if not host.ipv4_forwarding():
         found.append("WARNING: IPv4 forwarding is disabled")
     return found
