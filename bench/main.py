@@ -3,7 +3,7 @@
     scripts/bench [--rounds N] [--only WORD] [--json FILE]
 
 Every figure is the median of its rounds; `min` shows what a quiet machine gives. Peers (crun, runc, podman, docker with
-a daemon) are run in turn with ours, round by round, so that the machine's mood meets both alike. What cannot be measured
+a daemon) are run in turn with ours, round by round, so that the machine's mood meets both alike. What cannot be had
 here is said, not skipped in silence. The exec root is on a tmpfs, as /run is on most machines; data is in $TMPDIR.
 """
 
@@ -257,7 +257,7 @@ def archives(world: World, report: Report, rounds: int) -> None:
 
 
 def debian(folder: Path, archive: Path) -> bool:
-    """A Debian image as `archive`, made in this process: the engine has no way out. False where no mirror is in reach."""
+    """A Debian image as `archive`, made in this process: the engine has no way out. False without a mirror."""
     for name in ("content", "snapshots"):
         (folder / name).mkdir(parents=True)
     images = Images(ContentStore(folder / "content"), OverlaySnapshotter(folder / "snapshots"))
