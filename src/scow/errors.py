@@ -17,6 +17,7 @@
     └── System                 read the log
         ├── NoSpace            make room
         └── DataLoss           restore
+            ├── CutOff         send it again, whole
             └── DigestMismatch
 
 ``str(error)`` is the sentence a person reads and Docker's own clients search for words in ("No such container: x").
@@ -103,6 +104,10 @@ class NoSpace(System):
 
 class DataLoss(System):
     """Stored bytes are not what they were."""
+
+
+class CutOff(DataLoss):
+    """An archive or compressed data ends in the middle."""
 
 
 class DigestMismatch(DataLoss):

@@ -154,12 +154,6 @@ def test_options(client: docker.DockerClient) -> None:
     client.volumes.get("py-volume").remove()
 
 
-def _close(stream: Any) -> None:
-    """A hijacked stream and the connection docker-py keeps below it."""
-    stream.close()
-    stream._response.close()
-
-
 # -- exec and attach -------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +175,7 @@ def test_exec(client: docker.DockerClient) -> None:
         stream._sock.sendall(b"this\n")
         assert stream.read(8 + 9)[8:] == b"got this\n"
         assert stream.read(1) == b""
-        _close(stream)
+        stream.close()
         assert api.exec_inspect(made)["ExitCode"] == 0
 
 
@@ -192,7 +186,7 @@ def test_attach(client: docker.DockerClient) -> None:
         assert stream.read(8 + 8)[8:] == b"got one\n"
         stream._sock.sendall(b"two\n")
         assert stream.read(8 + 8)[8:] == b"got two\n"
-        _close(stream)
+        stream.close()
         assert container.attach(logs=True, stream=False, stdout=True) is not None
         container.reload()
         assert container.status == "running"

@@ -43,6 +43,8 @@ def convert(value: Any, kind: type[T], what: str = "request body") -> T:
     """`value` (as `parse_json` gives it) as a `kind`; the errors of `decode`."""
     try:
         return msgspec.convert(without_nulls(value), kind)
+    except RecursionError:
+        raise InvalidArgument(f"invalid {what}: nested too deeply") from None
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"invalid {what}: {error}") from None
 

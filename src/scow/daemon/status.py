@@ -5,6 +5,7 @@ import json
 from scow.errors import (
     Cancelled,
     Conflict,
+    CutOff,
     EngineError,
     Forbidden,
     InvalidArgument,
@@ -26,6 +27,7 @@ STATUS: dict[type[BaseException], int] = {
     Unsupported: 501,
     Unavailable: 503,
     Cancelled: 500,
+    CutOff: 400,
     System: 500,
     EngineError: 500,
 }
@@ -42,4 +44,4 @@ def answer_to(error: BaseException) -> tuple[int, bytes]:
     if status == 304:
         return status, b""
     text = str(error) if isinstance(error, EngineError) else f"internal error: {type(error).__name__}: {error}"
-    return status, json.dumps({"message": text}, ensure_ascii=False).encode() + b"\n"
+    return status, json.dumps({"message": text}, ensure_ascii=False).encode(errors="replace") + b"\n"

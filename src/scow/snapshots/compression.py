@@ -1,7 +1,7 @@
 """Unpacking what layers and archives are packed with: gzip, zstd, bzip2, xz, or nothing, told by the first bytes.
 
 `Unpacked` is a plain reader: memory stays bounded however well the data compresses, several members after one another
-are one stream, a cut-off member is `DataLoss`. What it costs to read (a bomb) is the caller's `ratio`.
+are one stream, a cut-off member is `CutOff`. What it costs to read (a bomb) is the caller's `ratio`.
 """
 
 import bz2
@@ -13,7 +13,7 @@ from typing import Protocol, cast
 import zstandard
 from isal import isal_zlib
 
-from scow.errors import DataLoss, InvalidArgument
+from scow.errors import CutOff, InvalidArgument
 from scow.snapshots.tarstream import Readable
 
 _IsalError = cast("type[Exception]", isal_zlib.error)
@@ -110,7 +110,7 @@ class Unpacked(io.RawIOBase):
         """Up to `size` bytes (all that is left if negative); empty at the end.
 
         Raises:
-            DataLoss: the data is cut off.
+            CutOff: the data is cut off.
             InvalidArgument: it is damaged, or a bomb.
         """
         if size < 0:
@@ -156,7 +156,7 @@ class Unpacked(io.RawIOBase):
             if self._member.needs_input and not self._input:
                 self._input = self.take_packed(_READ)
                 if not self._input:
-                    raise DataLoss(f"the {self.compression} data ends in the middle: the transfer was cut off")
+                    raise CutOff(f"the {self.compression} data ends in the middle: the transfer was cut off")
             data, self._input = self._member.decompress(self._input, size), b""
             if data:
                 return data

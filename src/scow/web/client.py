@@ -263,6 +263,8 @@ class HttpClient:
             raise PeerFailed(f"cannot reach {where}: {_tls_reason(error)}") from None
         except socket.gaierror as error:
             raise PeerFailed(f"cannot reach {where}: lookup {host}: {error.strerror}") from None
+        except UnicodeError:  # the host is no name IDNA can write
+            raise PeerFailed(f"cannot reach {where}: invalid host name {host[:100]!r}") from None
         except OSError as error:
             reason = (os.strerror(error.errno) if error.errno else str(error)).lower()
             raise PeerFailed(

@@ -46,13 +46,22 @@ class Query:
         return key in self._fields
 
     def text(self, key: str, default: str = "") -> str:
-        """The value of `key` as it is."""
+        """The value of `key` as it is.
+
+        Raises:
+            InvalidArgument: it is not UTF-8.
+        """
         values = self._fields.get(key)
-        return values[0] if values else default
+        return _utf8(key, values[0]) if values else default
+
+    def path(self, key: str) -> str:
+        """The value of `key` as a file name: bytes that are not UTF-8 are kept as `os.fsencode` has them."""
+        values = self._fields.get(key)
+        return values[0] if values else ""
 
     def all(self, key: str) -> list[str]:
-        """Every value of `key`, in order; empty when it was not given."""
-        return list(self._fields.get(key, ()))
+        """Every value of `key`, in order; empty when it was not given; the errors of `text`."""
+        return [_utf8(key, value) for value in self._fields.get(key, ())]
 
     def boolean(self, key: str, default: bool = False) -> bool:
         """Whether `key` says yes, by Docker's rule: anything but "", 0, no, false and none does."""
@@ -72,6 +81,14 @@ class Query:
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 19):
             raise InvalidArgument(f"invalid value {value!r} for {key}: expected a number")
         return int(value)
+
+
+def _utf8(key: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"invalid value for {key[:40]!a}: it is not UTF-8") from None
+    return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,14 +264,14 @@ async def container_delete(engine: Engine, request: Request) -> Response:
 @routes.head("/containers/{id}/archive")
 async def container_archive_info(engine: Engine, request: Request) -> Response:
     """ContainerArchiveInfo: what is at a path in it."""
-    found = await engine.containers.archive_stat(request.path["id"], request.query.text("path"))
+    found = await engine.containers.archive_stat(request.path["id"], request.query.path("path"))
     return Response(200, headers={STAT_HEADER: stat_header(found)})
 
 
 @routes.get("/containers/{id}/archive")
 async def container_archive(engine: Engine, request: Request) -> Response:
     """ContainerArchive: a path in it as a tar."""
-    ref, path = request.path["id"], request.query.text("path")
+    ref, path = request.path["id"], request.query.path("path")
     found = await engine.containers.archive_stat(ref, path)
     headers = {STAT_HEADER: stat_header(found)}
     return Response(200, engine.containers.archive_get(ref, path), headers, TAR)
@@ -283,7 +283,7 @@ async def put_container_archive(engine: Engine, request: Request) -> Response:
     query = request.query
     await engine.containers.archive_put(
         request.path["id"],
-        query.text("path"),
+        query.path("path"),
         request.stream(),
         keep_kinds=query.boolean("noOverwriteDirNonDir"),
         copy_owner=query.boolean("copyUIDGID"),

@@ -107,7 +107,7 @@ def _inside(address: _Address, config: RegistryConfig) -> bool:
 def _lookup(host: str) -> list[_Address]:
     try:
         return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in socket.getaddrinfo(host, None)]
-    except OSError:
+    except (OSError, UnicodeError):
         return []
 
 
