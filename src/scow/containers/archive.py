@@ -238,6 +238,9 @@ def pack(context: Context, ref: str, path: str, out: Callable[[bytes], object]) 
                 finally:
                     os.close(folder_fd)
             packer.close()
+        except (FileNotFoundError, NotADirectoryError):
+            # A program in the container has put something else there since.
+            raise NotFound(f"Could not find the file {path} in container {container.id}") from None
         finally:
             os.close(fd)
 

@@ -10,6 +10,8 @@ from scow.linux.syscall import syscall
 
 CLONE_FS = 0x00000200
 CLONE_NEWTIME = 0x00000080
+#: The new process has the parent of the one that makes it.
+CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000

@@ -16,7 +16,7 @@ from scow.runtime import bundle as bundles
 from scow.runtime import documents, hooks, terminal
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import Started, begin, own_capabilities, state_of
-from scow.runtime.exec import begin_exec
+from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import Setup
 from scow.runtime.seccomp import compile_spec
 from scow.runtime.state import Container
@@ -154,6 +154,7 @@ def execute(
         stdio=None if process.get("terminal") else _STDIO,
         filter_program=_filter(container.spec()),
         permitted=own_capabilities(),
+        watched=may_look(container.spec()),
     ).wait()
     os.close(target_fd)
     write_pid(pid_file, started.pid)

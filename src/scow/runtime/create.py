@@ -38,15 +38,16 @@ class Following:
     """A start under way: child `pid` between fork and execve.
 
     `channel` becomes readable whenever `advance` has something to do. `status` is the child's wait status, if the
-    caller has reaped it already.
+    caller has reaped it already. `born`: the child has forked the one that is followed now, and has ended.
     """
 
-    __slots__ = ("_master_fd", "_running", "channel", "pid", "setup", "status")
+    __slots__ = ("_master_fd", "_running", "born", "channel", "pid", "setup", "status")
 
     def __init__(self, pid: int, channel: Channel) -> None:
         self.pid = pid
         self.channel = channel
         self.status: int | None = None
+        self.born = False
         self.setup: Setup | None = None
         self._master_fd: int | None = None
         self._running = False
@@ -70,6 +71,10 @@ class Following:
                 return None
             elif message["at"] == "exec":
                 self._running = True
+                return None
+            elif message["at"] == "born":
+                os.waitpid(self.pid, 0)
+                self.pid, self.born = message["pid"], True
                 return None
             elif message["at"] == "hooks" and self.setup is not None:
                 hooks.run(hooks.wanted(self.setup.spec, *hooks.CREATOR), {**self.setup.state, "pid": self.pid})

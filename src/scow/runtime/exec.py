@@ -2,12 +2,18 @@
 
 The pidfd, not the number, says whose namespaces are meant: a container that ended meanwhile cannot be mistaken for
 whatever got its pid.
+
+A process on its way in is seen by those inside from its first moment, when it still has the host's root and every
+capability. It cannot be looked into, for it is not dumpable, unless the container has CAP_SYS_PTRACE. Such a container
+gets its execs born a second time: all is joined and given up outside, then the pid namespace is entered by a fork.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import signal
 
 from scow.linux import pty
 from scow.linux.fds import close_all_but, join_session_keyring
@@ -18,9 +24,11 @@ from scow.linux.namespaces import (
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_NEWUTS,
+    CLONE_PARENT,
     open_namespace,
     setns,
 )
+from scow.linux.syscall import syscall
 from scow.runtime import process as program
 from scow.runtime import terminal
 from scow.runtime.create import Following, fork
@@ -29,6 +37,7 @@ from scow.runtime.sync import Channel, Failed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from scow.runtime.cgroup import Cgroup
@@ -46,24 +55,28 @@ def begin_exec(
     stdio: tuple[int, int, int] | None,
     filter_program: bytes | None,
     permitted: int,
+    watched: bool,
 ) -> Following:
     """Start `process` (runtime-spec "process") in the container whose first process is behind pidfd `target_fd`.
 
     Args:
         id: the container's, which names its session keyring.
+        watched: the container's processes may look into others (`may_look`).
         stdio: descriptors 0 to 2, or None for a terminal from the container's own devpts.
 
     Returns:
         The start under way, for the caller to follow.
 
     Raises:
-        Failed: the container is not running.
+        Failed: the container is not running; if it is `watched`, whatever went wrong on the way in.
     """
-    own_fd = open_namespace("pid", "self")
 
     def body(channel: Channel, progress: program.Progress) -> None:
-        _enter(target_fd, process, id, cgroup, stdio, filter_program, permitted, channel, progress)
+        _enter(target_fd, process, id, cgroup, stdio, filter_program, permitted, watched, channel, progress)
 
+    if watched:
+        return _born_inside(body)
+    own_fd = open_namespace("pid", "self")
     try:
         setns(target_fd, CLONE_NEWPID)
         return fork(body)
@@ -74,6 +87,37 @@ def begin_exec(
         os.close(own_fd)
 
 
+def may_look(spec: dict[str, Any]) -> bool:
+    """Whether the processes of a container made from `spec` may have the capability to look into any other."""
+    capabilities = spec["process"].get("capabilities") or {}
+    return any("CAP_SYS_PTRACE" in names for names in capabilities.values())
+
+
+def _born_inside(body: Callable[[Channel, program.Progress], None]) -> Following:
+    """Follow a start until the process that is to be the program has been forked by the one that went in for it."""
+    try:
+        following = fork(body)
+    except OSError as error:
+        raise Failed("start", error.errno or 0, "") from None
+    try:
+        while not following.born:
+            if following.advance() is not None:
+                break
+    except Failed:
+        following.channel.close()
+        raise
+    return following
+
+
+def _be_born(channel: Channel) -> None:
+    """Fork into the pid namespace set for children; the child returns, its parent is the parent of this process."""
+    pid = syscall("clone", CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    if pid:
+        channel.send({"at": "born", "pid": pid})
+        os._exit(0)
+    os.setsid()
+
+
 def _enter(
     target_fd: int,
     process: dict[str, Any],
@@ -82,6 +126,7 @@ def _enter(
     stdio: tuple[int, int, int] | None,
     filter_program: bytes | None,
     permitted: int,
+    watched: bool,
     channel: Channel,
     progress: program.Progress,
 ) -> None:
@@ -95,16 +140,25 @@ def _enter(
         progress.stage = "cgroup"
         cgroup.join_self(beside=target_fd)
     progress.stage = "namespaces"
-    setns(target_fd, _JOINED)
+    try:
+        setns(target_fd, _JOINED | (CLONE_NEWPID if watched else 0))
+    except ProcessLookupError:
+        raise Failed("namespaces", errno.ESRCH, "", "the container is not running") from None
     with contextlib.suppress(OSError):  # as for the first process: goes on without a keyring of its own
         join_session_keyring(f"_ses.{id}")
     if stdio is None:
         progress.stage = "terminal"
         root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         slave = terminal.open_terminal(root_fd, channel, terminal.console_size(process))
-        pty.make_controlling(slave)
         stdio = (slave, slave, slave)
+    if process.get("terminal") and not watched:
+        pty.make_controlling(stdio[0])
     progress.stage = "stdio"
     program.take_stdio(stdio, int((process.get("user") or {}).get("uid", 0)))
     program.become(process, filter_program, permitted, channel, progress)
+    if watched:
+        progress.stage = "start"
+        _be_born(channel)
+        if process.get("terminal"):
+            pty.make_controlling(0)
     program.execute(process, channel, progress)

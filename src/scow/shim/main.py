@@ -24,7 +24,7 @@ from scow.logs.driver import LogConfig, open_writer
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import Following, Started, adopt, begin, park, state_of
-from scow.runtime.exec import begin_exec
+from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import FILTER_NAME, Setup, cgroup_message
 from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
@@ -454,6 +454,7 @@ class Shim:
                 stdio=stdio,
                 filter_program=self.filter_program,
                 permitted=self.permitted,
+                watched=may_look(self.spec),
             )
         except Failed:
             child.pipes.close()
