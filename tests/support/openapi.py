@@ -21,6 +21,8 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "array": list,
     "object": dict,
 }
+#: Scalars that are null on Docker's own wire although the description does not say so.
+POINTERS = frozenset({"$.ExitCode", "$.HostConfig.MemorySwappiness"})
 
 
 class Description:
@@ -54,7 +56,8 @@ class Description:
             yield from self.faults(value, part, where)
         if value is None:
             # Go's nil slices and maps are null on Docker's own wire; only a required scalar may not be.
-            if schema.get("type") in ("string", "integer", "number", "boolean") and not schema.get("x-nullable"):
+            scalar = schema.get("type") in ("string", "integer", "number", "boolean")
+            if scalar and not schema.get("x-nullable") and where not in POINTERS:
                 yield f"{where} is null"
             return
         kind = schema.get("type")
