@@ -35,7 +35,7 @@ def listeners(config: Config) -> Iterator[list[Listener]]:
     """Bind every ``-H`` for as long as the block runs; the paths of UNIX sockets are removed at its end.
 
     Raises:
-        InvalidArgument: a malformed address, or TCP without TLS beyond loopback.
+        InvalidArgument: a malformed address, or TCP without client certificates beyond loopback.
         System: the address cannot be bound; says why.
     """
     with contextlib.ExitStack() as held:
@@ -130,13 +130,15 @@ def _group(wanted: str) -> int:
 
 def _tcp(address: str, rest: str, config: Config) -> socket.socket:
     host, port = _host_and_port(address, rest, config)
-    if tls_of(config) is None and not config.allow_plain_tcp and not _loopback(host):
-        raise InvalidArgument(
-            f"refusing to serve {address} without TLS: whoever reaches it is root on this machine. Give --tlsverify "
-            "--tlscacert --tlscert --tlskey, bind to 127.0.0.1, or force it with --allow-plain-tcp"
-        )
-    if tls_of(config) is None:
-        log.warning("%s is served without TLS: every local user who reaches it is root", address)
+    if not config.flag("tlsverify"):
+        # TLS that asks the client for nothing hides what is said from others; it keeps nobody out.
+        missing = "without TLS" if tls_of(config) is None else "to clients without certificates"
+        if not config.allow_plain_tcp and not _loopback(host):
+            raise InvalidArgument(
+                f"refusing to serve {address} {missing}: whoever reaches it is root on this machine. Give --tlsverify "
+                "--tlscacert --tlscert --tlskey, bind to 127.0.0.1, or force it with --allow-plain-tcp"
+            )
+        log.warning("%s is served %s: every local user who reaches it is root", address, missing)
     try:
         family, _, _, _, where = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

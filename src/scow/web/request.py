@@ -158,16 +158,24 @@ class Request:
     async def json(self, kind: type[T]) -> T:
         """The body as a `kind` (a ``msgspec.Struct``); an empty body counts as ``{}``.
 
+        Raises:
+            InvalidArgument: not JSON, of the wrong shape, or of another content type.
+        """
+        return decode(await self.json_text(), kind)
+
+    async def json_text(self) -> bytes:
+        """The body, said to be JSON or blank, for who reads it by other means than `json`.
+
         The content type must be JSON: a web page can make a browser post anything but that without asking.
 
         Raises:
-            InvalidArgument: not JSON, of the wrong shape, or of another content type.
+            InvalidArgument: of another content type.
         """
         data = await self.body()
         content_type = self.headers.get("content-type", "")
         if data.strip() and content_type.partition(";")[0].strip().lower() != "application/json":
             raise InvalidArgument(f"Content-Type specified ({content_type}) must be 'application/json'")
-        return decode(data, kind)
+        return data
 
 
 def replayed(pieces: list[bytes]) -> Body:

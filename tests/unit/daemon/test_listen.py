@@ -51,6 +51,17 @@ def test_plain_tcp_beyond_loopback_is_refused(tmp_path: Path, address: str) -> N
         pass
 
 
+def test_tls_that_asks_clients_for_nothing_is_no_better(tmp_path: Path) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text("")
+    tls = ("--tls", "--tlscert", str(tmp_path / "cert"), "--tlskey", str(tmp_path / "key"))
+    with (
+        pytest.raises(InvalidArgument, match="to clients without certificates"),
+        listeners(config(tmp_path, "-H", "tcp://0.0.0.0:0", *tls)),
+    ):
+        pass
+
+
 def test_plain_tcp_on_loopback_is_served(tmp_path: Path) -> None:
     with listeners(config(tmp_path, "-H", "tcp://127.0.0.1:0")) as (listener,):
         socket.create_connection(listener.socket.getsockname()).close()

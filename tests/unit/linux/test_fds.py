@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scow.linux.fds import close_all_but, create_in_root, open_in_root
+from scow.linux.fds import RESOLVE_NO_SYMLINKS, close_all_but, create_in_root, open_in_root, open_regular
 
 
 @pytest.fixture
@@ -110,3 +110,23 @@ def test_closing_all_but_some():
         # kept, probe, and the copy of probe that listdir works on
         os._exit(0 if kept in left and len([fd for fd in left if fd > 2]) == 3 else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_only_a_regular_file_is_opened(tmp_path):
+    """Opening is what does the harm: a FIFO waits, a device acts."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "out").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe")
+    root = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for name in ("file", "link", "/file"):
+            with os.fdopen(open_regular(root, name)) as file:
+                assert file.read() == "x"
+        for name in ("pipe", ".", "out", "/etc/passwd"):
+            with pytest.raises(OSError):
+                open_regular(root, name)
+        with pytest.raises(OSError):
+            open_regular(root, "link", RESOLVE_NO_SYMLINKS)
+    finally:
+        os.close(root)

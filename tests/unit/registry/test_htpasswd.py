@@ -73,3 +73,21 @@ def test_wrong_lines_are_named(tmp_path: Path, line: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(System, match="cannot read the accounts"):
         Accounts.read(tmp_path / "nothing")
+
+
+def test_a_name_that_does_not_exist_is_checked_as_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time an answer takes must not tell which names there are."""
+    file = tmp_path / "accounts"
+    file.write_text("me:" + shacrypt.sha_crypt("secret", "$5$rounds=1000$abc") + "\n")
+    accounts = Accounts.read(file)
+    checked: list[str] = []
+    real = shacrypt.sha_crypt
+    monkeypatch.setattr(shacrypt, "sha_crypt", lambda *given: checked.append(given[0]) or real(*given))
+
+    async def main() -> None:
+        for user, password in (("me", "wrong"), ("you", "wrong"), ("you", "secret"), ("you", "secret")):
+            with pytest.raises(Unauthorized):
+                await accounts.check(header(user, password))
+
+    asyncio.run(main())
+    assert checked == ["wrong", "wrong", "secret", "secret"]

@@ -114,3 +114,11 @@ def test_privileged_masks_nothing():
     spec = default_spec(args=["sh"], cgroup="/scow/x", privileged=True)
     assert not [line for line in described(spec) if line.startswith(("mask", "read-only"))]
     assert "mount sysfs on /sys (nosuid,noexec,nodev)" in described(spec)
+
+
+def test_what_is_inside_a_source_is_looked_up_when_it_is_mounted():
+    """A path below a folder that others may write to never becomes part of the source's own path."""
+    mount = {"destination": "/m", "type": "bind", "source": "/volume", "options": ["rbind"], "inside": "a/b"}
+    (step,) = [step for step in plan({"mounts": [mount]}, []) if isinstance(step, Bind)]
+    assert (step.source, step.inside) == ("/volume", "a/b")
+    assert step.describe() == "bind /volume/a/b on /m (rbind)"

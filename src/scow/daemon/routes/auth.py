@@ -17,6 +17,6 @@ routes = Routes()
 @routes.post("/auth")
 async def system_auth(engine: "Engine", request: "Request") -> Response:
     """SystemAuth: check credentials; the token to keep instead of the password, where the registry gives one."""
-    auth = AuthConfig.from_json(parse_json(await request.body() or b"{}"))
+    auth = AuthConfig.from_json(parse_json(await request.json_text() or b"{}"))
     token = await engine.registry.check_login(auth)
     return json_response({"Status": "Login Succeeded", "IdentityToken": token})

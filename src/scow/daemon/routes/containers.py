@@ -68,7 +68,7 @@ async def container_list(engine: Engine, request: Request) -> Response:
 @routes.post("/containers/create")
 async def container_create(engine: Engine, request: Request) -> Response:
     """ContainerCreate: make a container; nothing runs yet."""
-    body = parse_create(await request.body())
+    body = parse_create(await request.json_text())
     id_, warnings = await engine.containers.create(request.query.text("name"), body, request.query.text("platform"))
     return json_response({"Id": id_, "Warnings": warnings}, 201)
 
@@ -295,7 +295,7 @@ async def put_container_archive(engine: Engine, request: Request) -> Response:
 async def image_commit(engine: Engine, request: Request) -> Response:
     """ImageCommit: an image of a container."""
     query = request.query
-    data = await request.body()
+    data = await request.json_text()
     repo, tag = query.text("repo"), query.text("tag")
     name = Reference.parse(f"{repo}:{tag}" if tag else repo) if repo else None
     image = await engine.containers.commit(
