@@ -67,13 +67,13 @@ async def create(context: Context, name: str, body: CreateBody, platform: str = 
         plan = mounts.plan(host, config.volumes, context.get)
         for mount in plan.mounts:
             _check_source(context, mount)
+        host.network_mode = _network_name(context, host.network_mode, config)
+        record = _record(context, name, body, config, host, image)
+        record.mounts = plan.mounts
+        networking.require_networks(context, record)
     except NotFound as error:
         # Clients take a "not found" of a create for the missing image, and pull.
         raise InvalidArgument(str(error)) from error
-    host.network_mode = _network_name(context, host.network_mode, config)
-    record = _record(context, name, body, config, host, image)
-    record.mounts = plan.mounts
-    networking.require_networks(context, record)
     context.reserve(record.name, record.id)
     try:
         container = await _make(context, record, plan, image)

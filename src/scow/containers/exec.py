@@ -19,6 +19,7 @@ from scow.containers.pump import Peer, Pump
 from scow.containers.spec import exec_process
 from scow.containers.state import EXEC, require
 from scow.containers.users import Identity, look_up
+from scow.containers.wait import until_stopped
 from scow.errors import Conflict, EngineError, InvalidArgument, NoSuchExec
 from scow.linux import capabilities
 from scow.tasks.attachment import Attachment
@@ -120,6 +121,10 @@ async def start_detached(context: Context, exec_id: str, body: ExecStart) -> Non
     await launch(context, claim(context, exec_id, body), None)
 
 
+#: Seconds in which the end of a container is heard of after a process in it was killed.
+AFTER_KILLED = 1.0
+
+
 class Session:
     """A claimed exec and the client that wants its streams; `run` starts it on the client's stream."""
 
@@ -176,10 +181,19 @@ async def launch(context: Context, found: Exec, attachment: Attachment | None) -
     except EngineError as error:
         code = exit_code_of(error)
         _ended(context, found, code)
+        if await _over(container, error):
+            raise Conflict(f"container {container.id} is not running") from error
         raise InvalidArgument(f"OCI runtime exec failed: exec failed: {error}: unknown") from error
     found.task = task
     found.running = not found.ended
     context.background.start(_follow(context, found, task), f"exec {found.id[:12]}")
+
+
+async def _over(container: Container, error: EngineError) -> bool:
+    """Whether a process could not start because its container ended under it."""
+    if isinstance(error, TaskFailed) and error.stage == "start":  # killed; the news of its container is on its way
+        return await until_stopped(container, AFTER_KILLED)
+    return container.task is None or container.task.ended.done()
 
 
 def exit_code_of(error: EngineError) -> int:

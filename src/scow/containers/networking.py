@@ -14,7 +14,7 @@ from scow.containers import ports
 from scow.containers.container import Container, Record
 from scow.containers.context import Context
 from scow.containers.state import State
-from scow.errors import Conflict, EngineError, Forbidden, InvalidArgument, NotFound
+from scow.errors import Conflict, EngineError, Forbidden, NoSuchNetwork, NotFound
 from scow.fileio import write_all
 from scow.networks import hosts
 from scow.networks.endpoint import EndpointRequest
@@ -233,11 +233,10 @@ def require_networks(context: Context, record: Record) -> None:
     """Raise for the first network of the record that is not there.
 
     Raises:
-        InvalidArgument: "network x not found". Not a `NotFound`: clients take that of a create for a missing image, and
-            pull.
+        NoSuchNetwork: "network x not found".
     """
     for name in record.endpoints:
         try:
             context.networks.get(name)
         except EngineError:
-            raise InvalidArgument(f"network {name} not found") from None
+            raise NoSuchNetwork(name) from None

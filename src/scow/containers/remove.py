@@ -13,6 +13,7 @@ from scow.containers.exits import clean_up
 from scow.containers.listing import prunable
 from scow.containers.prepare import shm_folder
 from scow.containers.state import REMOVE, State, require
+from scow.containers.wait import ALIVE
 from scow.errors import EngineError, NotFound
 
 log = logging.getLogger("scow.containers")
@@ -31,13 +32,17 @@ async def remove(context: Context, ref: str, *, force: bool = False, volumes: bo
         System: something could not be removed; the container is dead then, and can be removed again.
     """
     container = context.get(ref)
-    if force:
-        await stop.end(context, container)
-    async with container.lock:
-        if container.removed:
+    while True:
+        if force:
+            await stop.end(context, container)
+        async with container.lock:
+            if container.removed:
+                return
+            if force and container.state in ALIVE:
+                continue  # somebody started it in between
+            require(REMOVE, container.state, container.name, container.id)
+            await _remove(context, container, volumes=volumes)
             return
-        require(REMOVE, container.state, container.name, container.id)
-        await _remove(context, container, volumes=volumes)
 
 
 async def at_end(context: Context, container: Container) -> None:

@@ -8,7 +8,7 @@ from scow.api import signal
 from scow.containers.container import Container
 from scow.containers.context import Context
 from scow.containers.state import KILL, PAUSE, STOP, UNPAUSE, State, require
-from scow.containers.wait import until_stopped
+from scow.containers.wait import ALIVE, until_stopped
 from scow.errors import Conflict, EngineError, System
 
 log = logging.getLogger("scow.containers")
@@ -138,7 +138,7 @@ async def kill(context: Context, ref: str, number: int = SIGKILL) -> None:
 
 async def end(context: Context, container: Container) -> None:
     """Make sure it does not run, whatever that takes (a forced removal)."""
-    if container.state in (State.RUNNING, State.PAUSED, State.RESTARTING):
+    if container.state in ALIVE:
         container.stopping = True
         container.record.stopped_by_user = True
         if not await _cancel_restart(context, container):
@@ -183,7 +183,7 @@ async def unpause(context: Context, ref: str, watch_health: Callable[[Context, C
 
 async def stop_all(context: Context, seconds: float) -> None:
     """Stop everything that runs because the daemon stops; nobody gets more than `seconds` after its signal."""
-    running = [c for c in context.all() if c.state in (State.RUNNING, State.PAUSED, State.RESTARTING)]
+    running = [c for c in context.all() if c.state in ALIVE]
 
     async def one(container: Container) -> None:
         grace = grace_of(container, None)
