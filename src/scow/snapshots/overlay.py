@@ -70,7 +70,8 @@ def copy_root(source: str, target: str) -> None:
 
 def supported(root: Path) -> bool:
     """Whether overlayfs works with an upper directory on the file system of `root` (an existing folder)."""
-    trial = os.path.join(root, f"trial-{os.getpid()}")
+    trial = os.path.join(root, "trial")
+    _remove_trial(trial)  # of one who was killed over it
     names = ("lower", "upper", "work")
     try:
         for name in names:
