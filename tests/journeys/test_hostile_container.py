@@ -380,30 +380,6 @@ def test_a_subpath_of_a_shared_volume_does_not_lead_to_the_host(client, secret: 
     assert seen <= {""}
 
 
-def test_filling_a_volume_that_another_container_uses(world: World, client, secret: Path) -> None:
-    """The owner of an empty volume exchanges a new FIFO for a link before its mode is set."""
-    built(world, "pipes", "FROM busybox\nRUN mkdir /data && for i in $(seq 300); do mkfifo -m 777 /data/p$i; done\n")
-    program = f"""
-        import os
-        print("ready", flush=True)
-        while True:
-            for name in os.listdir("/data"):
-                if not os.path.islink("/data/" + name):
-                    os.symlink({str(secret)!r}, "/data/.new")
-                    os.rename("/data/.new", "/data/" + name)
-    """
-    thief = client.containers.run(
-        "busybox", [PYTHON, "-I", "-c", textwrap.dedent(program)], volumes=[*INTERPRETER, "empty:/data"], detach=True
-    )
-    ready(thief)
-    with contextlib.suppress(docker.errors.APIError):
-        client.containers.run("pipes", ["true"], volumes=["empty:/data"])
-    thief.kill()
-    assert secret.stat().st_mode & 0o777 == 0o600
-    assert secret.stat().st_uid == 0
-    forget(client, "pipes")
-
-
 # -- a hostile build --------------------------------------------------------------------------------------------------
 
 
