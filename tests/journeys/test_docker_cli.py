@@ -528,7 +528,7 @@ def test_information(docker: Docker, box: str) -> None:
     assert box in docker("system", "df", "-v")
 
 
-@pytest.mark.parametrize("version", ["1.24", "1.41", "1.44", "1.50"])
+@pytest.mark.parametrize("version", ["1.24", "1.41", "1.44", "1.51", "1.55"])
 def test_versions_of_the_api(docker: Docker, version: str, made: str) -> None:
     def ask(*words: str, **more: object) -> str:
         return docker(*words, env={"DOCKER_API_VERSION": version}, **more)

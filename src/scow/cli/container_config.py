@@ -200,6 +200,9 @@ def _networks(config: dict[str, Any], host: dict[str, Any], options: Options) ->
         if item["Target"] in endpoints:
             raise InvalidArgument(f'network "{item["Target"]}" is specified multiple times')
         endpoints[item["Target"]] = _endpoint(item, host.get("Links") or [])
+    if host["NetworkMode"].startswith("container:"):
+        # There is no network to join; what was said about one is for the engine to refuse.
+        endpoints = {name: endpoint for name, endpoint in endpoints.items() if endpoint}
     if single["Mac"]:
         config["MacAddress"] = single["Mac"]
     return endpoints

@@ -208,10 +208,8 @@ def endpoint_wishes(context: Context, body: CreateBody, host: HostConfig) -> dic
     given = {_network_name(context, "bridge" if key == "default" else key, ContainerConfig()): wish
              for key, wish in body.networking_config.endpoints_config.items()}  # fmt: skip
     if mode.startswith("container:"):
-        if given:
-            raise InvalidArgument(
-                "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
-            )
+        if set(given) - {mode}:
+            raise InvalidArgument(MIXED)
         return {}
     if mode in SOLITARY and set(given) - {mode}:
         raise InvalidArgument(MIXED)

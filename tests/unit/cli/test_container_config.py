@@ -97,6 +97,7 @@ def test_networks() -> None:
     two = made("--network", "a", "--network", "name=b,alias=c", "x")
     assert two["NetworkingConfig"]["EndpointsConfig"] == {"a": {}, "b": {"Aliases": ["c"]}}
     assert made("--net", "host", "x")["HostConfig"]["NetworkMode"] == "host"
+    assert "NetworkingConfig" not in made("--net", "container:other", "x")
 
 
 def test_an_empty_entrypoint_clears_the_images() -> None:

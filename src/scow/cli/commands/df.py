@@ -39,10 +39,20 @@ Item = dict[str, "Any"]
 def df(session: Session, options: Options, arguments: list[str]) -> int:
     verbose, form = options.on("verbose"), options.text("format")
     found = session.client.get("/system/df", {"verbose": verbose})
-    parts = [list(found.get(key) or []) for key in ("Images", "Containers", "Volumes", "BuildCache")]
-    images, containers, volumes, cache = parts
+    kinds = (("ImageUsage", "Images"), ("ContainerUsage", "Containers"), ("VolumeUsage", "Volumes"),
+             ("BuildCacheUsage", "BuildCache"))  # fmt: skip
+    usages = [found.get(usage) for usage, _ in kinds]
+    # Engines before API 1.53 send lists of everything; later ones send sums, and the lists only with verbose.
+    images, containers, volumes, cache = (
+        list((usage or {}).get("Items") or found.get(flat) or [])
+        for usage, (_, flat) in zip(usages, kinds, strict=True)
+    )
     if verbose and form in ("", "table"):
         session.console.out(_details(images, containers, volumes, cache))
+        return 0
+    if any(usages) and not found.get("Images"):
+        titles = ("Images", "Containers", "Local Volumes", "Build Cache")
+        show(session, View(HEADINGS, COLUMNS, "Type"), list(map(_summed, titles, usages)), form)
         return 0
     rows = [
         _images(images, int(found.get("LayersSize") or 0)),
@@ -52,6 +62,15 @@ def df(session: Session, options: Options, arguments: list[str]) -> int:
     ]
     show(session, View(HEADINGS, COLUMNS, "Type"), rows, form)
     return 0
+
+
+def _summed(title: str, usage: Item | None) -> Row:
+    """A row of what the engine has counted."""
+    total, active, size, free = (
+        int((usage or {}).get(key) or 0) for key in ("TotalCount", "ActiveCount", "TotalSize", "Reclaimable")
+    )
+    row = _counted(title, total, active, size, free)
+    return {**row, "Reclaimable": human_size(free)} if title == "Build Cache" else row
 
 
 def _running(item: Item) -> bool:

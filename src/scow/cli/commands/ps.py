@@ -53,7 +53,9 @@ COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 def ps(session: Session, options: Options, arguments: list[str]) -> int:
     form = options.text("format") or ("" if options.on("quiet") else session.config.text("psFormat"))
     limit = 1 if options.on("latest") else options.number("last")
-    size = options.on("size") or (not options.given("size") and ".Size" in form)
+    # A template that shows everything (`json .`) shows the size as well.
+    shows = ".Size" in form or form == "json" or "json.}}" in form.replace(" ", "")
+    size = options.on("size") or (not options.given("size") and shows)
     items = session.client.get(
         "/containers/json",
         {

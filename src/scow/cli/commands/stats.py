@@ -54,7 +54,7 @@ def stats(session: Session, options: Options, arguments: list[str]) -> int:
     view = View(HEADINGS, COLUMNS, "ID")
     truncate = not options.on("no-trunc")
     if options.on("no-stream"):
-        samples = _together([partial(_once, session, name) for name in names])
+        samples = _together([partial(_once, session, name, named=bool(arguments)) for name in names])
         rows = [_row(name, sample or {}, truncate) for name, sample in zip(names, samples, strict=True)]
         show(session, view, rows, form)
         return 0
@@ -67,12 +67,16 @@ def stats(session: Session, options: Options, arguments: list[str]) -> int:
     return 0
 
 
-def _once(session: Session, name: str) -> dict[str, Any]:
-    """One sample; {} for a container that is gone meanwhile."""
+def _once(session: Session, name: str, *, named: bool) -> dict[str, Any]:
+    """One sample; {} for a container that is gone meanwhile, unless the user `named` it.
+
+    Raises:
+        ApiError: there is no container of that name, or the engine failed.
+    """
     try:
         found: dict[str, Any] = session.fresh_client().get(path("containers", name, "stats"), {"stream": "false"})
     except ApiError as error:
-        if error.status != 404:
+        if named or error.status != 404:
             raise
         session.console.error(sentence(error))
         return {}
