@@ -235,16 +235,24 @@ def make_v2(mount: str, path: str, controllers: frozenset[str]) -> str:
 
 
 def _pass_on(folder: str, controllers: frozenset[str]) -> bool:
-    """Let the groups below have `controllers`; False if processes in the group stand in the way."""
-    free = True
-    for controller in sorted(controllers):
+    """Let the groups below have `controllers`, as far as the group has them; False if processes stand in the way.
+
+    All at once: some ("threaded" ones) may be passed on in spite of processes, but then groups below admit nobody.
+    """
+    there = controllers & frozenset(read(f"{folder}/cgroup.controllers").decode().split())
+    attempts = [there, *(frozenset({each}) for each in sorted(there))]
+    for attempt in attempts if there else ():
         try:
-            write(f"{folder}/cgroup.subtree_control", f"+{controller}")
+            write(f"{folder}/cgroup.subtree_control", " ".join(f"+{each}" for each in sorted(attempt)))
         except OSError as error:
-            if error.errno not in (errno.EBUSY, errno.EINVAL, errno.ENOENT, errno.EOPNOTSUPP):
-                raise
-            free = free and error.errno != errno.EBUSY
-    return free
+            if error.errno in (errno.EBUSY, errno.EOPNOTSUPP):
+                return False
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise  # else one of them is not to be had now (the processor's, with realtime processes)
+        else:
+            if attempt == there:
+                break
+    return True
 
 
 def _vacate(folder: str) -> None:

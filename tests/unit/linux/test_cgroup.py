@@ -91,11 +91,26 @@ def test_cpuset_groups_start_with_their_parents_processors(tmp_path):
 def test_v2_parents_pass_controllers_on(tmp_path):
     (tmp_path / "scow").mkdir()
     (tmp_path / "cgroup.subtree_control").write_text("pids memory\n")
+    (tmp_path / "cgroup.controllers").write_text("pids memory\n")
     (tmp_path / "scow" / "cgroup.subtree_control").write_text("\n")
-    folder = cgroup.make_v2(str(tmp_path), "/scow/one", frozenset({"memory"}))
+    (tmp_path / "scow" / "cgroup.controllers").write_text("cpu memory pids\n")
+    folder = cgroup.make_v2(str(tmp_path), "/scow/one", frozenset({"memory", "io"}))
     assert folder == f"{tmp_path}/scow/one"
     assert (tmp_path / "cgroup.subtree_control").read_text() == "pids memory\n"
-    assert (tmp_path / "scow" / "cgroup.subtree_control").read_text().startswith("+memory")
+    assert (tmp_path / "scow" / "cgroup.subtree_control").read_text() == "+memory"
+
+
+def test_the_group_that_keeps_a_v2_controller_to_itself_is_found(tmp_path):
+    (tmp_path / "scow").mkdir()
+    (tmp_path / "cgroup.procs").write_text("1\n")
+    (tmp_path / "cgroup.subtree_control").write_text("memory io\n")
+    (tmp_path / "scow" / "cgroup.type").write_text("domain\n")
+    (tmp_path / "scow" / "cgroup.procs").write_text("17\n")
+    (tmp_path / "scow" / "cgroup.subtree_control").write_text("io\n")
+    mount = str(tmp_path)
+    assert cgroup.refuser(mount, "/scow/one", "blkio") is None
+    assert cgroup.refuser(mount, "/scow/one", "memory") == (f"{mount}/scow", True)
+    assert cgroup.refuser(mount, "/scow/one", "pids") == (mount, False)  # the true root may have processes
 
 
 def test_members_of_a_group_and_those_below(tmp_path):
