@@ -5,6 +5,7 @@ or user namespace needs a process with a single thread.
 """
 
 import os
+import signal
 
 from scow.linux.syscall import syscall
 
@@ -63,3 +64,11 @@ def new_network_namespace() -> int:
             setns(own_fd, CLONE_NEWNET)
     finally:
         os.close(own_fd)
+
+
+def fork_sibling() -> int:
+    """fork(2), but the new process is a child of this one's parent, who reaps it; 0 in it, its id here.
+
+    For a process of one thread that is about to execve: the interpreter is told nothing.
+    """
+    return syscall("clone", CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)

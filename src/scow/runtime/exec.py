@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 
 from scow.linux import pty
 from scow.linux.fds import close_all_but, join_session_keyring
@@ -24,11 +23,10 @@ from scow.linux.namespaces import (
     CLONE_NEWNS,
     CLONE_NEWPID,
     CLONE_NEWUTS,
-    CLONE_PARENT,
+    fork_sibling,
     open_namespace,
     setns,
 )
-from scow.linux.syscall import syscall
 from scow.runtime import process as program
 from scow.runtime import terminal
 from scow.runtime.create import Following, fork
@@ -111,7 +109,7 @@ def _born_inside(body: Callable[[Channel, program.Progress], None]) -> Following
 
 def _be_born(channel: Channel) -> None:
     """Fork into the pid namespace set for children; the child returns, its parent is the parent of this process."""
-    pid = syscall("clone", CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
+    pid = fork_sibling()
     if pid:
         channel.send({"at": "born", "pid": pid})
         os._exit(0)
