@@ -82,6 +82,7 @@ def test_wrong_bodies(engine: World) -> None:
     assert faults == {}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_wrong_parameters(engine: World) -> None:
     faults = {}
