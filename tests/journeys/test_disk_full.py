@@ -4,12 +4,15 @@ Model: data root and registry on small tmpfs each; a file of ballast leaves as m
 """
 
 import contextlib
+import gzip
 import io
+import json
 import os
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -112,12 +115,13 @@ class Machine:
             scow("network", "ls", "-q"),
         ]
 
-    def run(self, words: tuple[str, ...]) -> tuple[int, str]:
+    def run(self, words: tuple[str, ...], data: IO[bytes] | None = None) -> tuple[int, str]:
         """Exit status and everything said."""
         from support.world import BIN
 
         command = [str(BIN / "scow"), "-H", f"unix://{self.world.socket}", *words]
-        done = subprocess.run(self.world.inside(*command), capture_output=True, text=True, timeout=100, cwd=self.folder)
+        inside = self.world.inside(*command)
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=100, cwd=self.folder, stdin=data)
         return done.returncode, done.stdout + done.stderr
 
     def alive(self) -> None:
@@ -197,6 +201,50 @@ def test_a_context_larger_than_the_disk(machine: Machine) -> None:
     machine.alive()
     assert machine.state() == before
     assert machine.disk.free >= free - (64 << 10)
+
+
+@pytest.mark.parametrize("how", ["import", "load", "build", "copy"])
+def test_a_bomb(machine: Machine, how: str) -> None:
+    """Ten gigabytes of zeros, packed to ten megabytes: stopped when the disk has no room, and gone."""
+    before, free = machine.state(), machine.disk.free
+    bomb = machine.folder / "bomb.tar.gz"
+    info = tarfile.TarInfo("zeros")
+    info.size = 10 << 30
+    # Members of a gzip file follow one another; this one repeats.
+    zeros = gzip.compress(bytes(16 << 20), 9)
+    bomb.write_bytes(gzip.compress(info.tobuf()) + zeros * (info.size >> 24))
+    if how == "import":
+        words: tuple[str, ...] = ("import", "bomb.tar.gz", "bomb")
+    elif how == "copy":
+        words = ("cp", "-", "stopped:/tmp")
+    elif how == "build":
+        machine.context("explosive", "FROM busybox\nADD bomb.tar.gz /\n", **{"bomb.tar.gz": bomb.read_bytes()})
+        words = ("build", "-q", "-t", "bomb", "explosive")
+    else:
+        archive(machine.folder / "bomb.tar", bomb.read_bytes())
+        words = ("load", "-i", "bomb.tar")
+    with bomb.open("rb") as data:
+        status, said = machine.run(words, data)
+    assert status == 1
+    assert NO_SPACE in said.lower(), said
+    machine.alive()
+    assert machine.state() == before
+    machine.tidy()
+    assert machine.disk.free >= free - (256 << 10)
+
+
+def archive(path: Path, layer: bytes) -> None:
+    """A docker-archive with one layer, given as it is packed."""
+    diff_id = "sha256:" + "0" * 64
+    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
+    manifest = [{"Config": "config.json", "RepoTags": ["bomb:1"], "Layers": ["layer.tar"]}]
+    documents = {"manifest.json": manifest, "config.json": config}
+    files = {name: json.dumps(document).encode() for name, document in documents.items()} | {"layer.tar": layer}
+    with tarfile.open(path, "w") as made:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            made.addfile(info, io.BytesIO(data))
 
 
 def test_a_command_of_a_build_that_fills_the_disk(machine: Machine) -> None:
