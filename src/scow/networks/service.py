@@ -192,17 +192,18 @@ class Networks:
         ours = {network.bridge for network in self._networks.values()}
         routes = await self._routes(ours)
         network = network_from(body, self._networks, self._config, routes)
+        self._store.save_network(network)  # before the kernel has it: a bridge without a record is found by nobody
         self._networks[network.id] = network
         try:
             if not network.config_only:
                 await self._drivers[network.driver].build(network)
                 await self._replace_rules()
-            self._store.save_network(network)
         except (EngineError, OSError):
             del self._networks[network.id]
             if not network.config_only:
                 await self._drivers[network.driver].destroy(network)
                 await self._replace_rules()
+            self._store.delete_network(network)
             raise
         self._tell("create", network)
         return network
@@ -248,11 +249,15 @@ class Networks:
 
     async def _remove(self, network: Network) -> None:
         del self._networks[network.id]
-        self._store.delete_network(network)
+        try:
+            if not network.config_only:
+                await self._replace_rules()
+                await self._drivers[network.driver].destroy(network)
+        except EngineError:
+            self._networks[network.id] = network
+            raise
         self._naming.drop(network)
-        if not network.config_only:
-            await self._replace_rules()
-            await self._drivers[network.driver].destroy(network)
+        self._store.delete_network(network)  # last: what a killed daemon leaves of it is built again
         self._tell("destroy", network)
 
     async def prune(self, filters: Filters | None = None) -> Sequence[str]:
