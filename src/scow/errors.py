@@ -24,6 +24,12 @@
 Numbers do not live here: HTTP statuses are in ``daemon/status.py``, the registry's codes in ``registry/codes.py``.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing is slow to import, and every command imports this
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class EngineError(Exception):
     """Any failure that was raised on purpose; its text is one sentence for the user."""
@@ -113,3 +119,24 @@ class CutOff(DataLoss):
 class DigestMismatch(DataLoss):
     def __init__(self, expected: str, actual: str, what: str = "content") -> None:
         super().__init__(f"{what} has digest {actual}, expected {expected}: it was altered or truncated on the way")
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended a task group, for who wants one error: the first raised on purpose, else the first failure at all.
+
+    Not ``except*``: until Python 3.11.4 what is raised inside it comes out wrapped in a group again.
+    """
+    leaves = list(_leaves(group))
+    for kind in (EngineError, Exception):
+        for leaf in leaves:
+            if isinstance(leaf, kind):
+                return leaf
+    return leaves[0]
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for failure in group.exceptions:
+        if isinstance(failure, BaseExceptionGroup):
+            yield from _leaves(failure)
+        else:
+            yield failure

@@ -19,7 +19,7 @@ from scow.build.result import State, extended, from_image, image_id, importable,
 from scow.build.steps import copy, run
 from scow.build.steps.copy import Gathered
 from scow.build.workplace import Workplace
-from scow.errors import NotFound
+from scow.errors import NotFound, first_of
 from scow.images.image import Image
 from scow.oci.platform import Platform
 from scow.snapshots.diff import changes
@@ -47,16 +47,8 @@ async def solve(
                 steps = [step for step in plan.steps if step.stage == stage]
                 group.create_task(solver.stage(steps), name=f"build {work.id} stage {stage}")
     except BaseExceptionGroup as failures:
-        raise _first(failures) from None
+        raise first_of(failures) from None
     return solver.states[plan.result].result()
-
-
-def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    for failure in failures.exceptions:
-        found = _first(failure) if isinstance(failure, BaseExceptionGroup) else failure
-        if not isinstance(found, asyncio.CancelledError):
-            return found
-    return asyncio.CancelledError()
 
 
 class _Solver:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from scow.errors import DataLoss, EngineError, InvalidArgument, NoSuchImage, NotFound, Unsupported
+from scow.errors import DataLoss, InvalidArgument, NoSuchImage, NotFound, Unsupported, first_of
 from scow.images.image import Image
 from scow.images.store import Images
 from scow.images.unpack import unpack
@@ -241,13 +241,8 @@ async def _fetch_layers(source: _Source, plan: _Plan) -> None:
                 if layer.digest in fetched:
                     await fetched[layer.digest]
                     await _unpack_layer(source, plan, height)
-    except* EngineError as failures:
-        raise _first(failures) from None
-
-
-def _first(group: "BaseExceptionGroup[EngineError]") -> EngineError:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+    except BaseExceptionGroup as failures:
+        raise first_of(failures) from None
 
 
 def _unpacked(source: _Source, plan: _Plan) -> set[Digest]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from scow.errors import EngineError, InvalidArgument, NotFound
+from scow.errors import InvalidArgument, NotFound, first_of
 from scow.images.image import Image
 from scow.images.store import Images
 from scow.oci.descriptor import Descriptor
@@ -132,13 +132,8 @@ async def _push_blobs(target: _Target, manifests: list[Descriptor]) -> None:
         async with asyncio.TaskGroup() as group:
             for digest, blob in blobs.items():
                 group.create_task(_push_blob(target, blob, sources.get(digest, []), shown=digest in layers))
-    except* EngineError as failures:
-        raise _first(failures) from None
-
-
-def _first(group: "BaseExceptionGroup[EngineError]") -> EngineError:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+    except BaseExceptionGroup as failures:
+        raise first_of(failures) from None
 
 
 def _sources(target: _Target, layers: set[Digest]) -> dict[Digest, list[str]]:
