@@ -181,6 +181,8 @@ async def launch(context: Context, found: Exec, attachment: Attachment | None) -
     except EngineError as error:
         code = exit_code_of(error)
         _ended(context, found, code)
+        if isinstance(error, Conflict):
+            raise
         if await _over(container, error):
             raise Conflict(f"container {container.id} is not running") from error
         raise InvalidArgument(f"OCI runtime exec failed: exec failed: {error}: unknown") from error
@@ -191,8 +193,8 @@ async def launch(context: Context, found: Exec, attachment: Attachment | None) -
 
 async def _over(container: Container, error: EngineError) -> bool:
     """Whether a process could not start because its container ended under it."""
-    if isinstance(error, TaskFailed) and error.stage == "start":  # killed; the news of its container is on its way
-        return await until_stopped(container, AFTER_KILLED)
+    if isinstance(error, TaskFailed) and not (error.stage in ("exec", "cwd") and error.errno):
+        return await until_stopped(container, AFTER_KILLED)  # killed: the news of its container is on its way
     return container.task is None or container.task.ended.done()
 
 
