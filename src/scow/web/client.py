@@ -58,6 +58,10 @@ class PeerFailed(Unavailable):
         self.sent = sent
 
 
+class PeerSilent(PeerFailed):
+    """The peer is there and does nothing: not the sign of a connection it had closed."""
+
+
 @dataclass(slots=True, eq=False)
 class Answer:
     """A response whose head has arrived. Header names are lower-case; repeated ones are joined by ", "."""
@@ -194,9 +198,9 @@ class HttpClient:
             try:
                 status, fields = await self._converse(line, method, target, host, headers, body, length, timeouts)
                 return Answer(status, fields, url, line, timeouts, self)
-            except PeerFailed:
+            except PeerFailed as error:
                 line.stream.abort()
-                if not reused or not isinstance(body, bytes):
+                if not reused or not isinstance(body, bytes) or isinstance(error, PeerSilent):
                     raise
                 # The server closed an idle connection just as we used it; that says nothing about the request.
                 line, reused = None, False
@@ -342,7 +346,7 @@ class _Line:
             async with asyncio.timeout(timeouts.read):
                 await self.stream.write(data)
         except TimeoutError:
-            raise PeerFailed(
+            raise PeerSilent(
                 f"{self.where} took nothing for {timeouts.read:g} seconds: retry later", sent=True
             ) from None
         except Cancelled:
@@ -385,7 +389,7 @@ class _Line:
             async with asyncio.timeout(timeouts.read):
                 return await self.stream.read(CHUNK)
         except TimeoutError:
-            raise PeerFailed(
+            raise PeerSilent(
                 f"{self.where} sent nothing for {timeouts.read:g} seconds: retry later", sent=True
             ) from None
 
