@@ -40,7 +40,7 @@ from scow.snapshots.tarwriter import TarWriter
 CONTAINERD_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 _BLOBS = "blobs/sha256/"
-_MAX_ENTRIES = 100_000
+_MAX_ENTRIES = 20_000
 _MAX_IMAGES = 10_000
 _MAX_HOPS = 40
 _PIECE = 1 << 20
