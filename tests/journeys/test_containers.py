@@ -20,7 +20,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from support.world import DOCKER_CLI, World
+from support.world import World, docker_program
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -72,7 +72,7 @@ def test_streams_and_exit_codes(client) -> None:
 
 def test_stdin_reaches_the_program(world: World) -> None:
     data = os.urandom(1 << 20)
-    command = [DOCKER_CLI, "-H", f"unix://{world.socket}", "run", "-i", "--rm", "busybox", "cat"]
+    command = [docker_program(), "-H", f"unix://{world.socket}", "run", "-i", "--rm", "busybox", "cat"]
     done = subprocess.run(world.inside(*command), input=data, capture_output=True, timeout=60)
     assert done.stdout == data
 
@@ -102,7 +102,7 @@ class Terminal:
     def __init__(self, world: World, *arguments: str) -> None:
         self.fd, slave = pty.openpty()
         self.size(24, 80)
-        command = world.inside(DOCKER_CLI, "-H", f"unix://{world.socket}", *arguments)
+        command = world.inside(docker_program(), "-H", f"unix://{world.socket}", *arguments)
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
         os.close(slave)
         self.seen = b""

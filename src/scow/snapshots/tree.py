@@ -49,7 +49,7 @@ def entry_at(folder_fd: int, name: str, path: str, info: os.stat_result, links: 
     elif stat.S_ISLNK(mode):
         entry.kind = SYMLINK
         entry.mode = 0o777
-        entry.link = os.readlink(name, dir_fd=folder_fd)
+        entry.link = _target(folder_fd, name)
     elif stat.S_ISFIFO(mode):
         entry.kind = FIFO
     else:
@@ -57,6 +57,15 @@ def entry_at(folder_fd: int, name: str, path: str, info: os.stat_result, links: 
         entry.device = (os.major(info.st_rdev), os.minor(info.st_rdev))
     entry.xattrs = xattrs_of(f"/proc/self/fd/{folder_fd}/{name}")
     return entry
+
+
+def _target(folder_fd: int, name: str) -> str:
+    try:
+        return os.readlink(name, dir_fd=folder_fd)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # it was a link when it was looked at
+            raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", name) from None
+        raise
 
 
 def add_at(writer: TarWriter, folder_fd: int, name: str, entry: Entry, info: os.stat_result) -> None:

@@ -162,8 +162,13 @@ class Server:
             return False
         try:
             await conversation.answer(response, self._extra)
-        except (EngineError, ConnectionError):
+        except (Cancelled, ConnectionError):
             raise
+        except EngineError as error:
+            # The status is out already; that the body is cut off is all a client can be told.
+            log.warning("the answer to %s %s was cut off: %s", head.method.decode(), head.target[:200], error)
+            conversation.stream.abort()
+            return False
         except Exception:
             log.exception("the answer to %s %s failed on its way", head.method.decode(), head.target[:200])
             conversation.stream.abort()

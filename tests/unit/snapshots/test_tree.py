@@ -32,3 +32,16 @@ def test_a_file_exchanged_for_something_else_is_not_opened(tmp_path: Path, inste
     finally:
         os.close(folder_fd)
     assert not written
+
+
+def test_a_link_exchanged_for_a_file_counts_as_gone(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("elsewhere")
+    folder_fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        info = os.stat("link", dir_fd=folder_fd, follow_symlinks=False)
+        (tmp_path / "link").unlink()
+        (tmp_path / "link").touch()
+        with pytest.raises(FileNotFoundError):
+            entry_at(folder_fd, "link", "link", info, {})
+    finally:
+        os.close(folder_fd)

@@ -110,6 +110,15 @@ async def slow(world: World, request: Request) -> Response:
     return NO_CONTENT
 
 
+@routes.get("/gone-meanwhile")
+async def gone_meanwhile(world: World, request: Request) -> Response:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"first"
+        raise NotFound("it is gone")
+
+    return Response(200, body())
+
+
 @routes.get("/broken")
 async def broken(world: World, request: Request) -> Response:
     async def body() -> AsyncIterator[bytes]:
@@ -347,6 +356,19 @@ def test_a_body_that_fails_shows_as_truncated(tmp_path: Path) -> None:
             assert b"0\r\n\r\n" not in await talk(path, request("GET /broken"), eof=False)
 
     run(test, tmp_path)
+
+
+def test_an_expected_failure_on_the_way_is_one_line_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(world: World, path: str) -> None:
+        with contextlib.suppress(ConnectionResetError):
+            assert b"0\r\n\r\n" not in await talk(path, request("GET /gone-meanwhile"), eof=False)
+
+    run(test, tmp_path)
+    (record,) = [record for record in caplog.records if "cut off" in record.getMessage()]
+    assert record.exc_info is None
+    assert "it is gone" in record.getMessage()
 
 
 def test_silence_in_the_head_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
