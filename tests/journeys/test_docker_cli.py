@@ -202,8 +202,10 @@ def test_rm_refuses_what_runs(docker: Docker, world: World, box: str) -> None:
 
 
 def test_restart_policy(docker: Docker, world: World, made: str) -> None:
-    docker("create", "--name", made, "--restart", "on-failure:2", "busybox", "sh", "-c", "echo again; exit 3")
-    watch = ("events", "--filter", f"container={made}", "--filter", "event=die", "--since", "1s")
+    command = ("busybox", "sh", "-c", "echo again; exit 3")
+    identity = docker("create", "--name", made, "--restart", "on-failure:2", *command).strip()
+    # By its id: containers of the same name that other tests have just removed died too.
+    watch = ("events", "--filter", f"container={identity}", "--filter", "event=die", "--since", "1m")
     docker("start", made)
     with following(world, *watch) as lines:
         assert ["exitCode=3" in next(lines) for _ in range(3)] == [True] * 3
@@ -212,13 +214,13 @@ def test_restart_policy(docker: Docker, world: World, made: str) -> None:
 
 
 def test_health(docker: Docker, world: World, made: str) -> None:
-    docker("run", "-d", "--name", made, "--health-cmd", "test -e /fine", "--health-interval", "100ms",
-           "--health-retries", "2", "busybox", "sleep", "1000")  # fmt: skip
-    assert "(health: starting)" in docker("ps", "--filter", f"name={made}")
+    identity = docker("run", "-d", "--name", made, "--health-cmd", "test -e /fine", "--health-interval", "100ms",
+                      "--health-retries", "2", "busybox", "sleep", "1000").strip()  # fmt: skip
+    assert "(health: " in docker("ps", "--filter", f"name={made}")
     watch = (
         "events",
         "--filter",
-        f"container={made}",
+        f"container={identity}",
         "--filter",
         "event=health_status",
         "--since",
