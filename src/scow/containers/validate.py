@@ -4,7 +4,6 @@
 """
 
 import ipaddress
-import os
 
 from scow.api import signal
 from scow.api.containers import ContainerConfig, CreateBody, HealthConfig, HostConfig, RestartPolicy
@@ -12,7 +11,6 @@ from scow.containers import ports, resources, security
 from scow.containers.paths import clean
 from scow.errors import InvalidArgument
 from scow.linux import capabilities
-from scow.linux.cgroup import layout
 from scow.networks.hosts import parse_extra_host
 from scow.runtime import seccomp
 
@@ -36,14 +34,15 @@ def check(body: CreateBody) -> list[str]:
     host = body.host_config
     _check_config(body)
     check_restart(host.restart_policy, auto_remove=host.auto_remove)
-    resources.check(host, os.cpu_count() or 1)
+    machine = resources.this_machine()
+    resources.check(host, machine)
     _check_modes(host)
     _check_network_mode(body, host)
     _check_security(host)
     _check_devices(host)
     _check_names(host)
     _check_storage(host)
-    return resources.warnings(host, layout().where) + _warnings(host)
+    return resources.warnings(host, machine) + _warnings(host)
 
 
 def check_merged(config: ContainerConfig) -> None:

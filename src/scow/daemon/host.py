@@ -4,7 +4,7 @@ import os
 import platform
 from pathlib import Path
 
-from scow.linux.cgroup import layout
+from scow.linux.cgroup import layout, offers
 from scow.oci.platform import host_platform
 
 
@@ -72,33 +72,49 @@ def cgroup_version() -> str:
     return str(layout().version)
 
 
+#: Word of ``docker info``'s warnings → controller, its file on v1, its file on v2 (none: v2 has no such thing).
+LIMITS = (
+    ("memory limit", "memory", "memory.limit_in_bytes", "memory.max"),
+    ("swap limit", "memory", "memory.memsw.limit_in_bytes", "memory.swap.max"),
+    ("oom kill disable", "memory", "memory.oom_control", ""),
+    ("cpu cfs quota", "cpu", "cpu.cfs_quota_us", "cpu.max"),
+    ("cpu cfs period", "cpu", "cpu.cfs_period_us", "cpu.max"),
+    ("cpu shares", "cpu", "cpu.shares", "cpu.weight"),
+    ("cpuset", "cpuset", "cpuset.cpus", "cpuset.cpus"),
+    ("pids limit", "pids", "pids.max", "pids.max"),
+)
+#: The same for input and output, with the word for each version.
+IO_LIMITS = (
+    ("blkio weight", "blkio.weight blkio.bfq.weight", "io.weight", "io.weight io.bfq.weight"),
+    ("blkio weight_device", "blkio.weight_device blkio.bfq.weight_device", "io.weight (per device)",
+     "io.weight io.bfq.weight"),
+    ("blkio throttle.read_bps_device", "blkio.throttle.read_bps_device", "io.max (rbps)", "io.max"),
+    ("blkio throttle.write_bps_device", "blkio.throttle.write_bps_device", "io.max (wbps)", "io.max"),
+    ("blkio throttle.read_iops_device", "blkio.throttle.read_iops_device", "io.max (riops)", "io.max"),
+    ("blkio throttle.write_iops_device", "blkio.throttle.write_iops_device", "io.max (wiops)", "io.max"),
+)  # fmt: skip
+
+
 def resources() -> dict[str, bool]:
     """Which limits this machine can set, by the words of ``docker info``'s warnings."""
-    where = layout().where
-    memory, cpu = where("memory"), where("cpu")
-    return {
-        "memory limit": memory > 0,
-        "swap limit": memory == 2 or _v1_file("memory", "memory.memsw.limit_in_bytes"),
-        "cpu cfs quota": cpu == 2 or _v1_file("cpu", "cpu.cfs_quota_us"),
-        "cpu cfs period": cpu == 2 or _v1_file("cpu", "cpu.cfs_period_us"),
-        "cpu shares": cpu > 0,
-        "cpuset": where("cpuset") > 0,
-        "pids limit": where("pids") > 0,
-        "oom kill disable": memory == 1,
-    }
+    found = {}
+    for word, controller, v1, v2 in LIMITS:
+        name = v2 if layout().where(controller) == 2 else v1
+        found[word] = bool(name) and offers(layout(), controller, [name]) is not False
+    return found
 
 
 def missing_limits() -> list[str]:
-    """The words of `resources` this machine should offer and does not; v2 has no way to switch the OOM killer off."""
+    """What this machine cannot limit, in Docker's words; v2 has no way to switch the OOM killer off."""
     gone = {"oom kill disable"} if layout().version == 2 else set()
-    return [name for name, there in resources().items() if not there and name not in gone]
+    missing = [name for name, there in resources().items() if not there and name not in gone]
+    v2 = layout().where("blkio") == 2
+    for v1_word, v1_files, v2_word, v2_files in IO_LIMITS:
+        if offers(layout(), "blkio", (v2_files if v2 else v1_files).split()) is False:
+            missing.append(v2_word if v2 else v1_word)
+    return missing
 
 
 def ipv4_forwarding() -> bool:
     """Whether this network namespace routes between links."""
     return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
-
-
-def _v1_file(controller: str, name: str) -> bool:
-    mount = layout().controllers.get(controller)
-    return mount is not None and Path(mount, name).exists()

@@ -4,6 +4,8 @@ Knows folders, file formats and kernel habits; what a container wants of them is
 Controllers go by their v1 names where v1 and v2 differ ("blkio", "devices", "freezer"), so that callers ask once.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -12,6 +14,10 @@ import time
 
 from scow.errors import InvalidArgument, System
 from scow.linux.pidfd import pidfd_open
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: v2 spells some controllers differently, and has some without a controller of that name.
 _V2_NAMES = {"blkio": "io", "cpuacct": "cpu"}
@@ -22,6 +28,8 @@ _V1_FLAGS = frozenset(
 _BUFFER = 64 << 10
 #: Below a mount's root: where its processes go that would keep it from passing controllers on.
 VACATED = "init"
+#: The v1 file with the realtime (µs a period) of a group.
+REALTIME = "cpu.rt_runtime_us"
 #: Processes may fork while they are moved; each round finds only those that did.
 _VACATE_ROUNDS = 16
 
@@ -109,6 +117,34 @@ def layout() -> Layout:
             raise System("no cgroup hierarchy is mounted: mount cgroup2 on /sys/fs/cgroup and retry")
         _layout = found
     return _layout
+
+
+def offers(where: Layout, controller: str, names: Iterable[str]) -> bool | None:
+    """Whether groups on this host have one of the files `names` of `controller` (v1 name).
+
+    Looked up where it can be seen: in the hierarchy's root, which lacks most of them, and in a group below it.
+
+    Returns:
+        None where no group shows the controller's files yet.
+    """
+    version = where.where(controller)
+    if not version:
+        return False
+    mount = where.controllers[controller] if version == 1 else where.unified or ""
+    files = list(names)
+    if any(os.path.exists(f"{mount}/{name}") for name in files):
+        return True
+    wanted = _V2_NAMES.get(controller, controller)
+    for folder in children(mount):
+        try:
+            if version == 2 and wanted not in read(f"{folder}/cgroup.controllers").decode().split():
+                continue
+        except OSError:
+            continue
+        found = any(os.path.exists(f"{folder}/{name}") for name in files)
+        if found or os.path.exists(folder):
+            return found
+    return None
 
 
 def check_path(path: str) -> str:
@@ -363,6 +399,24 @@ def _poll(fd: int, events: int, seconds: float) -> list[tuple[int, int]]:
     poller = select.poll()
     poller.register(fd, events)
     return poller.poll(max(0, seconds) * 1000)
+
+
+# ── realtime on v1 ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lend_realtime(mount: str, path: str, runtime: int) -> None:
+    """Give the groups above the one at `path` enough realtime (µs a period) for it to have `runtime`.
+
+    A new group has none, and the kernel wants a group to have as much as those below it together.
+    """
+    parent = path.rpartition("/")[0]
+    if not parent:
+        return
+    folder = mount + parent
+    others = sum(read_number(f"{child}/{REALTIME}") for child in children(folder) if child != mount + path)
+    if read_number(f"{folder}/{REALTIME}") < others + runtime:
+        lend_realtime(mount, parent, others + runtime)
+        write(f"{folder}/{REALTIME}", str(others + runtime))
 
 
 # ── freezing ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -196,6 +196,8 @@ class Cgroup:
         folder = self.folder(write.controller)
         for name, text in write.files if folder is not None else ():
             try:
+                if name == cgroup.REALTIME:
+                    cgroup.lend_realtime(self.layout.controllers["cpu"], self.path, int(text))
                 cgroup.write(f"{folder}/{name}", text)
             except FileNotFoundError:
                 continue

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Resources = Mapping[str, Any]
     Where = Callable[[str], int]
+    Offers = Callable[[str, Iterable[str]], "bool | None"]
 
 _DISCARDED = "Your kernel does not support {what} or the cgroup is not mounted. {lost} discarded."
 _PAGE_UNITS = ("KB", "MB", "GB")
@@ -74,9 +75,19 @@ def plan(resources: Resources, where: Where) -> list[Write]:
     return writes
 
 
-def lost(resources: Resources, where: Where) -> list[str]:
-    """Docker's sentence for every wish that has no controller or no counterpart on this host, each once."""
-    return list(dict.fromkeys(write.warning for write in plan(resources, where) if not write.files))
+def lost(resources: Resources, where: Where, offers: Offers | None = None) -> list[str]:
+    """Docker's sentence for every wish that has no controller or no counterpart on this host, each once.
+
+    Args:
+        offers: (controller, file names) → False where no group of this host has any of the files.
+    """
+
+    def vain(write: Write) -> bool:
+        if not write.files:
+            return True
+        return offers is not None and offers(write.controller, [name for name, _text in write.files]) is False
+
+    return list(dict.fromkeys(write.warning for write in plan(resources, where) if vain(write)))
 
 
 def _number(section: Mapping[str, Any], key: str, field: str) -> int | None:

@@ -5,7 +5,15 @@ import json
 
 import pytest
 
-from scow.api.containers import CreateBody, HealthConfig, HostConfig, RestartPolicy, UpdateBody, parse_create
+from scow.api.containers import (
+    CreateBody,
+    HealthConfig,
+    HostConfig,
+    RestartPolicy,
+    ThrottleDevice,
+    UpdateBody,
+    parse_create,
+)
 from scow.api.filters import Filters
 from scow.containers import exits, health, stop
 from scow.containers.listing import Selection
@@ -598,13 +606,21 @@ def test_update(live):
     async def story(house):
         container = await made(house, host={"memory": 64 << 20})
         await house.containers.start("web")
-        with pytest.raises(InvalidArgument, match="update the memoryswap at the same time"):
+        with pytest.raises(Conflict, match=r"Cannot update container .*update the memoryswap at the same time"):
             await house.containers.update("web", UpdateBody(memory=256 << 20))
         await house.containers.update("web", UpdateBody(memory=256 << 20, memory_swap=-1, pids_limit=50))
         assert house.task().updates == [{"memory": {"limit": 256 << 20, "swap": -1}, "pids": {"limit": 50}}]
         await house.containers.update("web", UpdateBody(restart_policy=RestartPolicy(name="always")))
         assert container.record.host.restart_policy.name == "always"
         assert len(house.task().updates) == 1
+        await house.containers.update("web", UpdateBody(pids_limit=0))
+        assert house.task().updates[1:] == [{"pids": {"limit": -1}}]
+        assert container.record.host.pids_limit == 0
+        read = [ThrottleDevice(path="/dev/loop0", rate=5), ThrottleDevice(path="/dev/loop1", rate=6)]
+        await house.containers.update("web", UpdateBody(blkio_device_read_bps=read))
+        await house.containers.update("web", UpdateBody(blkio_device_read_bps=[ThrottleDevice(path="/dev/loop0")]))
+        assert house.task().updates[-1] == {"blockIO": {"throttleReadBpsDevice": [{"major": 7, "minor": 0, "rate": 0}]}}
+        assert container.record.host.blkio_device_read_bps == read[1:]
         with pytest.raises(InvalidArgument):
             await house.containers.update("web", UpdateBody(restart_policy=RestartPolicy(name="often")))
 
