@@ -50,6 +50,8 @@ class FakeTask:
         self.started_at = time.time_ns()
         self.tty = request.spec["process"]["terminal"]
         self.paused = False
+        self.oom = False
+        self.on_oom = None
         self.deadly = tasks.deadly
         self.signals = []
         self.sizes = []

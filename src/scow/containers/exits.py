@@ -50,20 +50,25 @@ async def ended(context: Context, container: Container, status: ExitStatus, *, a
         container.monitor = None
     record.pid = 0
     record.exit_code = status.code
-    record.oom_killed = status.oom_killed
     record.error = status.error
     record.finished = status.finished_at
     if record.health is not None:
         record.health.status = "unhealthy" if record.health.status == "unhealthy" else "starting"
     delay = None if at_boot else _delay(context, container)
     lived = max(record.finished - record.started, 0) // 1_000_000_000
-    if status.oom_killed:
-        context.tell(container, "oom")
+    if status.oom_killed and not record.oom_killed:
+        out_of_memory(context, container)  # nobody was there to hear of it when it happened
     container.exits += 1
     state = State.EXITED if delay is None else State.RESTARTING
     attributes = {"exitCode": str(status.code), "execDuration": str(lived)}
     await context.moved(container, state, "die", durable=False, **attributes)
     return delay
+
+
+def out_of_memory(context: Context, container: Container) -> None:
+    """The kernel has killed a process of the container for want of memory; the container may run on."""
+    container.record.oom_killed = True
+    context.tell(container, "oom")
 
 
 def _delay(context: Context, container: Container) -> int | None:

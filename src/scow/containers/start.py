@@ -84,8 +84,8 @@ async def run(context: Context, container: Container) -> None:
     await _take_size(container, task)
 
 
-async def _keep(context: Context, container: Container) -> None:
-    await context.keep(container)
+async def _keep(context: Context, container: Container, *, durable: bool = True) -> None:
+    await context.keep(container, durable=durable)
 
 
 async def _launch(context: Context, container: Container) -> Task:
@@ -168,10 +168,20 @@ def translate(error: Exception, program: str) -> tuple[EngineError, int]:
 
 
 def follow(context: Context, container: Container, task: Task) -> None:
-    """Watch over a running container: its end, and its health."""
+    """Watch over a running container: its end, its memory, and its health."""
+    if task.oom and not container.record.oom_killed:
+        exits.out_of_memory(context, container)
+    task.on_oom = lambda: _out_of_memory(context, container, task)
     work = exits.supervise(context, container, task, again, remove.at_end)
     context.background.start(work, f"container {container.id[:12]}")
     watch_health(context, container)
+
+
+def _out_of_memory(context: Context, container: Container, task: Task) -> None:
+    if container.task is task:
+        exits.out_of_memory(context, container)
+        container.changed()
+        context.background.start(_keep(context, container, durable=False), f"save {container.id[:12]}")
 
 
 def watch_health(context: Context, container: Container) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import time
 
 from scow.errors import Conflict, InvalidArgument, System
-from scow.linux import bpf, cgroup, inotify
+from scow.linux import bpf, cgroup
 from scow.linux.pidfd import pid_of
 from scow.runtime import resources as wishes
 from scow.runtime.stats import read_stats
@@ -346,25 +347,25 @@ class Cgroup:
         """Whether the kernel has killed any process of the group for memory."""
         return self.oom_events() > 0
 
-    def oom_fd(self) -> int | None:
-        """A descriptor that becomes readable when memory ran out (or the group goes); None without the controller.
+    def oom_watch(self) -> tuple[int, int] | None:
+        """(descriptor, events for poll(2)) that tell when memory runs out, or the group goes; None without the
+        controller. The caller closes it.
 
-        Read it empty (up to 4096 bytes, non-blocking), then compare `oom_events` with the number known before: a v1
-        eventfd wakes before the kill, a v2 inotify also for other events. The caller closes it.
+        On v1 it is an eventfd, which wakes before the kill: read it to wait again. On v2 it is memory.events, which
+        wakes for other events too: read it from its start to wait again.
+
+        Raises:
+            System: the kernel refuses, or the group is gone.
         """
         memory = self.folder("memory")
         if memory is None:
             return None
         try:
             if self.layout.where("memory") == 1:
-                return cgroup.oom_eventfd_v1(memory)
-            fd = inotify.inotify_init()
-            try:
-                inotify.add_watch(fd, f"{memory}/memory.events", inotify.IN_MODIFY)
-            except OSError:
-                os.close(fd)
-                raise
-            return fd
+                return cgroup.oom_eventfd_v1(memory), select.POLLIN
+            fd = os.open(f"{memory}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+            os.pread(fd, 4096, 0)
+            return fd, select.POLLPRI
         except OSError as error:
             raise System(f"cannot watch the memory of cgroup {self.path}: {error.strerror}") from error
 

@@ -27,7 +27,7 @@ from scow.runtime.create import Following, Started, adopt, begin, park, state_of
 from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import FILTER_NAME, Setup, cgroup_message
 from scow.runtime.sync import Failed
-from scow.shim import protocol, reaper
+from scow.shim import oom, protocol, reaper
 from scow.shim.loop import READ, Loop
 from scow.shim.protocol import Streams
 from scow.shim.streams import Stdio
@@ -135,6 +135,7 @@ class Shim:
         self.filter_program: bytes | None = None
         self.spec: dict[str, Any] = {}
         self.cgroup: Cgroup | None = None
+        self.oom: oom.Watch | None = None
         self.held: list[int] = []
         self.first: Child | None = None
         self.log: Any = None
@@ -269,6 +270,9 @@ class Shim:
             if self.network_fd is not None:
                 os.close(self.network_fd)
             self._tell({"event": "started", **self._status()})
+            if self.cgroup is not None:
+                with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
+                    self.oom = oom.Watch(self.loop, self.cgroup, lambda: self._tell({"event": "oom"}))
         else:
             self._answer(child, {"pid": child.pid, "started_at": child.started_at})
 
@@ -305,6 +309,8 @@ class Shim:
             return
         first = child is self.first
         oom_killed = self.cgroup is not None and self.cgroup.oom_killed() if first else False
+        if first and self.oom is not None:
+            self.oom.close()
         if first and self.cgroup is not None:
             self.cgroup.kill()  # without a pid namespace of its own its offspring lives on
         stdio.read_rest()
@@ -476,6 +482,7 @@ class Shim:
                 for child in self.children.values()
                 if child.exec_id is not None and child.stdio is not None
             },
+            "oom": self.oom is not None and self.oom.told > 0,
             "exit": self.exit,
             "removed": self.removed,
             "shim": os.getpid(),

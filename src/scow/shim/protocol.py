@@ -11,6 +11,7 @@
     {"n": 2, "do": "exec", "exec": …} + process (memfd), socket ──▶
     {"n": 3, "do": "kill" | "resize" | "pause" | "resume" | "close_stdin" | "status", …} ──▶
                                              ◀──  {"n": 3} | {"n": 3, "failed": {…}} | {"n": 2, "pid": …}
+                                             ◀──  {"event": "oom"}                  memory ran out; it may run on
                                              ◀──  {"event": "exec_exit", "exec": …, "code": …, …}
                                              ◀──  {"event": "exit", "code": …, "finished_at": …, …}
                                              ◀──  {"event": "removed"}              cgroup and mounts are gone

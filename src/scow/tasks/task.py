@@ -21,7 +21,7 @@ from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from scow.shim.protocol import Message
@@ -107,6 +107,9 @@ class Task:
         self.started_at = 0
         self.tty = False
         self.paused = False
+        #: Memory has run out, and nobody has been told yet; `on_oom` is called when it does from then on.
+        self.oom = False
+        self.on_oom: Callable[[], None] | None = None
         self.execs: dict[str, ExecTask] = {}
         loop = asyncio.get_running_loop()
         self.started: asyncio.Future[None] = loop.create_future()
@@ -128,6 +131,11 @@ class Task:
             self._never_ran()
         elif event == "exit":
             self._end(ExitStatus.from_json(message))
+        elif event == "oom":
+            if self.on_oom is None:
+                self.oom = True
+            else:
+                self.on_oom()
         elif event == "exec_exit":
             found = self.execs.get(message["exec"])
             if found is not None and not found.ended.done():
@@ -138,6 +146,7 @@ class Task:
     def _take_status(self, message: Message) -> None:
         self.pid, self.started_at = int(message["pid"]), int(message["started_at"])
         self.tty, self.paused = bool(message["terminal"]), bool(message["paused"])
+        self.oom = self.oom or bool(message.get("oom"))
         for exec_id, told in message["execs"].items():
             if exec_id not in self.execs:
                 self.execs[exec_id] = ExecTask(
