@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from scow.api.decode import convert, parse_json
+from scow.api.decode import convert, parse_json, spelled
 from scow.errors import InvalidArgument
 
 WIRE_NAMES = {
@@ -301,7 +301,9 @@ def parse_create(data: bytes) -> CreateBody:
     """
     if not data.strip():
         raise InvalidArgument("invalid JSON: got EOF while reading request body")
-    value = parse_json(data)
+    value = spelled(parse_json(data), CreateBody)
+    if isinstance(value, dict) and "HostConfig" in value:
+        value["HostConfig"] = spelled(value["HostConfig"], HostConfig)
     networking = value.get("NetworkingConfig") if isinstance(value, dict) else None
     endpoints = networking.get("EndpointsConfig") if isinstance(networking, dict) else None
     if isinstance(networking, dict) and isinstance(endpoints, dict):

@@ -4,6 +4,7 @@ Go's decoder takes ``null`` for any field as "not given"; msgspec does not. So n
 conversion, which makes the two agree on everything clients really send.
 """
 
+import functools
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,6 +48,22 @@ def convert(value: Any, kind: type[T], what: str = "request body") -> T:
         raise InvalidArgument(f"invalid {what}: nested too deeply") from None
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"invalid {what}: {error}") from None
+
+
+def spelled(value: Any, kind: type[msgspec.Struct]) -> Any:
+    """The object `value` with its members spelled as `kind` has them: Go's decoder does not mind upper and lower case.
+
+    docker-py sends ``CPURealtimePeriod`` where the API says ``CpuRealtimePeriod``.
+    """
+    if not isinstance(value, dict):
+        return value
+    names = _spellings(kind)
+    return {names.get(key.lower(), key): item for key, item in value.items()}
+
+
+@functools.cache
+def _spellings(kind: type[msgspec.Struct]) -> dict[str, str]:
+    return {name.lower(): name for name in kind.__struct_encode_fields__}
 
 
 def without_nulls(value: Any) -> Any:

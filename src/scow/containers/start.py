@@ -170,7 +170,7 @@ def translate(error: Exception, program: str) -> tuple[EngineError, int]:
 def follow(context: Context, container: Container, task: Task) -> None:
     """Watch over a running container: its end, its memory, and its health."""
     if task.oom and not container.record.oom_killed:
-        exits.out_of_memory(context, container)
+        _out_of_memory(context, container, task)
     task.on_oom = lambda: _out_of_memory(context, container, task)
     work = exits.supervise(context, container, task, again, remove.at_end)
     context.background.start(work, f"container {container.id[:12]}")

@@ -1,4 +1,4 @@
-"""Running out of memory, told when the kernel says so: one event for a burst of kills, whoever of the container it hits.
+"""Running out of memory, told when the kernel says so: one event for a burst of kills, whoever it hits.
 
 A burst ends when the kernel has been silent for `QUIET`: it wakes several times for one kill, kills several processes
 for one shortage, and a container that does nothing else is not to fill everybody's list of events.

@@ -58,3 +58,9 @@ def test_to_wire_leaves_out_what_docker_leaves_out():
 
 def test_stop_timeout_zero_is_kept():
     assert to_wire(CreateBody(stop_timeout=0))["StopTimeout"] == 0
+
+
+def test_upper_and_lower_case_are_one_as_in_go():
+    """docker-py's own spelling of the realtime limits, and somebody's who does not care."""
+    body = parse_create(b'{"image": "x", "hostconfig": {"CPURealtimePeriod": 5, "memory": 7, "Unknown": 1}}')
+    assert (body.image, body.host_config.cpu_realtime_period, body.host_config.memory) == ("x", 5, 7)
