@@ -59,13 +59,19 @@ def names(bits: int) -> frozenset[str]:
     return frozenset(name for bit, name in enumerate(NAMES) if bits >> bit & 1)
 
 
+_last_cap: int | None = None
+
+
 def last_cap() -> int:
-    """Number of the newest capability the running kernel knows, never beyond `NAMES`."""
-    try:
-        with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
-            return min(int(file.read(16)), len(NAMES) - 1)
-    except FileNotFoundError:  # no /proc: the caller's masks are cut by the kernel anyway
-        return len(NAMES) - 1
+    """Number of the newest capability the running kernel knows, never beyond `NAMES`; read once a process."""
+    global _last_cap
+    if _last_cap is None:
+        try:
+            with open("/proc/sys/kernel/cap_last_cap", "rb") as file:
+                _last_cap = min(int(file.read(16)), len(NAMES) - 1)
+        except FileNotFoundError:  # no /proc: the caller's masks are cut by the kernel anyway
+            return len(NAMES) - 1
+    return _last_cap
 
 
 def available() -> frozenset[str]:
@@ -111,14 +117,17 @@ def resolve(
     return (frozenset(defaults) - dropped) | added
 
 
-def drop_bounding(keep_mask: int) -> None:
+def drop_bounding(keep_mask: int, left: int = -1) -> None:
     """Drop every capability outside `keep_mask` from the bounding set of the calling thread, for good.
+
+    Args:
+        left: those still in the set, if the caller knows; the others are not dropped again.
 
     Raises:
         OSError: EPERM without CAP_SETPCAP.
     """
     for bit in range(last_cap() + 1):
-        if not keep_mask >> bit & 1:
+        if left >> bit & 1 and not keep_mask >> bit & 1:
             syscall("prctl", PR_CAPBSET_DROP, bit, 0, 0, 0, what=NAMES[bit])
 
 

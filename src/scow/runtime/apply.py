@@ -19,9 +19,12 @@ from scow.linux.mount import (
     clone_tree,
     mount_setattr,
     move_mount,
+    new_mount,
     pivot_root,
     umount2,
 )
+
+from scow.linux.namespaces import CLONE_NEWNS, setns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +37,11 @@ if TYPE_CHECKING:
         def describe(self) -> str:
             """One line: what is done, where, with which options."""
 
-        def open(self) -> None:
-            """Open what comes from the host, before the root file system covers it; most steps need nothing.
+        def open(self, shared: bool) -> None:
+            """Open what comes from the host, among whose mounts this process is now; most steps need nothing.
+
+            Args:
+                shared: mounts made in it may show up on the host, for binds that propagate both ways.
 
             Raises:
                 OSError: with the source as its filename.
@@ -49,14 +55,43 @@ if TYPE_CHECKING:
             """
 
 
-class Root:
-    """The container's root file system in the making; `fd` is its mount, `old_fd` the root we come from."""
+#: Name of the null device on a bare root.
+_NULL = "null"
 
-    __slots__ = ("fd", "old_fd")
 
-    def __init__(self, fd: int, old_fd: int) -> None:
-        self.fd = fd
+class Outside:
+    """The host's mounts, for a child that has left them: inside ``with`` this process sees them as they are now.
+
+    `host_fd` and `own_fd` are mount namespaces; `old_fd` is the root to come back to where that is not the topmost
+    mount of the own namespace (-1 where it is).
+    """
+
+    __slots__ = ("host_fd", "old_fd", "own_fd")
+
+    def __init__(self, host_fd: int, own_fd: int, old_fd: int = -1) -> None:
+        self.host_fd = host_fd
+        self.own_fd = own_fd
         self.old_fd = old_fd
+
+    def __enter__(self) -> None:
+        setns(self.host_fd, CLONE_NEWNS)
+
+    def __exit__(self, *_: object) -> None:
+        setns(self.own_fd, CLONE_NEWNS)
+        if self.old_fd >= 0:
+            os.fchdir(self.old_fd)
+            os.chroot(".")
+
+
+class Root:
+    """A root file system in the making; `fd` is its mount, `null_fd` the node that masked files look like."""
+
+    __slots__ = ("fd", "null_fd", "outside")
+
+    def __init__(self, fd: int, null_fd: int, outside: Outside) -> None:
+        self.fd = fd
+        self.null_fd = null_fd
+        self.outside = outside
 
     def find(self, path: str) -> int | None:
         """An O_PATH descriptor of what is at `path`, None if nothing is."""
@@ -88,27 +123,48 @@ class Root:
         move_mount(mount_fd, target_fd)
 
 
-def attach_root(source: int | str, plan: Iterable[Step], shared: bool = False) -> Root:
-    """Hang the root file system into this (private) mount namespace, after every step has opened its source.
+def bare_root(outside: Outside) -> Root:
+    """Hang an empty tmpfs into this mount namespace, a copy of the host's just made, to prepare trees on.
 
-    Sources come first because "/" itself may be one, and must not contain the container.
-
-    Args:
-        source: a detached mount, or the path of a folder.
-        shared: leave the host's mounts as they are, for binds that propagate both ways; else they become slaves, which
-            see the host's changes but make none.
+    The host's mounts become slaves, which see its changes but make none; `leave` lets go of them.
     """
-    old_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    if not shared:
-        mount_setattr("/", propagation=MS_SLAVE, recursive=True)
-    fd = clone_tree(source, recursive=True) if isinstance(source, str) else source
-    mount_setattr(fd, propagation=MS_PRIVATE, recursive=True)
-    for step in plan:
-        step.open()
+    mount_setattr("/", propagation=MS_SLAVE, recursive=True)
     # A mount attached to a shared one would show up in every peer of it, the host first of all.
     mount_setattr("/", propagation=MS_PRIVATE)
+    fd = new_mount("tmpfs", [("mode", "755"), ("size", "64k"), ("nr_inodes", "16")], source="none")
     move_mount(fd, "/")
-    return Root(fd, old_fd)
+    try:
+        os.mknod(_NULL, stat.S_IFCHR | 0o666, os.makedev(1, 3), dir_fd=fd)
+    except PermissionError:  # no CAP_MKNOD, a nested container: the host's own node does as well
+        os.close(os.open(_NULL, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=fd))
+        null_fd = clone_tree("/dev/null")
+        target_fd = open_in_root(fd, _NULL, os.O_PATH)
+        move_mount(null_fd, target_fd)
+        os.close(target_fd)
+        return Root(fd, null_fd, outside)
+    return Root(fd, open_in_root(fd, _NULL, os.O_PATH), outside)
+
+
+def leave(root: Root, old_fd: int) -> None:
+    """Make `root` the root of this process and let go of the old one, which is open as `old_fd`, and of all below."""
+    os.fchdir(root.fd)
+    pivot_root(".", ".")
+    os.fchdir(old_fd)
+    umount2(".", MNT_DETACH)
+    os.chdir("/")
+
+
+def attach_root(fd: int, bare: Root) -> Root:
+    """Hang the container's root file system, the detached mount `fd`, over everything in this mount namespace."""
+    mount_setattr(fd, propagation=MS_PRIVATE, recursive=True)
+    move_mount(fd, "/")
+    return Root(fd, bare.null_fd, bare.outside)
+
+
+def enter_root(root: Root) -> None:
+    """Make `root`, the topmost mount on "/", the root of this process. What it covers is an empty tmpfs."""
+    os.fchdir(root.fd)
+    os.chroot(".")
 
 
 def apply(plan: Iterable[Step], root: Root) -> None:
@@ -119,23 +175,6 @@ def apply(plan: Iterable[Step], root: Root) -> None:
     """
     for step in plan:
         step.apply(root)
-
-
-def pivot(root: Root, shared: bool = False) -> None:
-    """Make `root` the root of this process and let go of the old one; `root.fd` and `root.old_fd` are closed.
-
-    Args:
-        shared: the old root's mounts may still propagate to the host: taking them down must not.
-    """
-    os.fchdir(root.fd)
-    pivot_root(".", ".")
-    os.fchdir(root.old_fd)
-    if shared:
-        mount_setattr(".", propagation=MS_SLAVE, recursive=True)
-    umount2(".", MNT_DETACH)
-    os.chdir("/")
-    os.close(root.fd)
-    os.close(root.old_fd)
 
 
 def is_directory(fd: int) -> bool:

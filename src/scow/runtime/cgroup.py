@@ -65,11 +65,14 @@ class Cgroup:
         self.folders = {name: v1[mount] for name, mount in layout.controllers.items() if mount in v1}
 
     @classmethod
-    def create(cls, path: str, resources: Resources | None = None, layout: Layout | None = None) -> Cgroup:
+    def create(
+        cls, path: str, resources: Resources | None = None, layout: Layout | None = None, unified: bool | None = None
+    ) -> Cgroup:
         """Make the group and put `resources` (OCI linux.resources) in force; a group left over at `path` is taken.
 
         Args:
             path: absolute, such as "/scow/<id>".
+            unified: also in the unified hierarchy of a hybrid host; None: if one of `resources` lives there.
 
         Raises:
             InvalidArgument: the path, or a value in `resources`; nothing is left behind.
@@ -83,7 +86,7 @@ class Cgroup:
                 cpuset = layout.controllers.get("cpuset")
                 for mount in layout.v1_mounts().values():
                     group.v1[mount] = cgroup.make_v1(mount, path, mount == cpuset)
-                if layout.unified is not None and _needs_v2(layout, resources or {}):
+                if layout.unified is not None and (needs_v2(layout, resources or {}) if unified is None else unified):
                     group.v2 = cgroup.make_v2(layout.unified, path, layout.unified_controllers)
             except OSError as error:
                 raise _not_made(path, error) from error
@@ -104,6 +107,26 @@ class Cgroup:
         v1 = {mount: mount + path for mount in layout.v1_mounts().values() if os.path.isdir(mount + path)}
         v2 = None if layout.unified is None else layout.unified + path
         return cls(path, layout, v1, v2 if v2 is not None and os.path.isdir(v2) else None)
+
+    def rename(self, path: str) -> None:
+        """Give the group another name; v1 hierarchies only, and below the same parent.
+
+        Raises:
+            System: the name is taken, or the kernel refuses.
+        """
+        path = cgroup.check_path(path)
+        try:
+            for mount, folder in self.v1.items():
+                try:
+                    os.rename(folder, mount + path)
+                except FileExistsError:
+                    cgroup.remove(mount + path, 0)  # a group left over holds nobody
+                    os.rename(folder, mount + path)
+                self.v1[mount] = mount + path
+        except OSError as error:
+            raise _not_made(path, error) from error
+        self.path = path
+        self.folders = {name: self.v1[mount] for name, mount in self.layout.controllers.items() if mount in self.v1}
 
     @property
     def exists(self) -> bool:
@@ -405,7 +428,7 @@ class Cgroup:
         return mounts
 
 
-def _needs_v2(layout: Layout, resources: Resources) -> bool:
+def needs_v2(layout: Layout, resources: Resources) -> bool:
     """On a hybrid host, whether a wish lives in the unified hierarchy.
 
     Joining it takes a lock that can wait 20 ms for an RCU grace period (v1 has a way round), so a container joins

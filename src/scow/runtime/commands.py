@@ -15,9 +15,9 @@ from scow.linux import pidfd
 from scow.runtime import bundle as bundles
 from scow.runtime import documents, hooks, terminal
 from scow.runtime.cgroup import Cgroup
-from scow.runtime.create import Started, begin, own_capabilities, state_of
+from scow.runtime.create import Started, begin, own_capabilities
 from scow.runtime.exec import begin_exec, may_look
-from scow.runtime.init import Setup
+from scow.runtime.init import Setup, state_of
 from scow.runtime.seccomp import compile_spec
 from scow.runtime.state import Container
 
@@ -48,16 +48,14 @@ def create(root: str, id: str, bundle: str, console: str | None, gate: bool = Tr
     container = Container(root, id)
     container.make()
     path = _cgroup_path(spec, id)
-    group: Cgroup | None = None
     gate_fd: int | None = None
     try:
-        group = Cgroup.create(path, spec["linux"].get("resources"))
         gate_fd = os.open(container.gate, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if gate else None
         setup = Setup(
             id,
             spec,
             bundles.root_path(bundle, spec),
-            cgroup=group,
+            cgroup=path,
             stdio=None if has_terminal else _STDIO,
             filter_program=_filter(spec),
             permitted=own_capabilities(),
@@ -70,9 +68,9 @@ def create(root: str, id: str, bundle: str, console: str | None, gate: bool = Tr
             terminal.hand_over(console, started.master_fd)
         return started
     except BaseException:
-        if group is not None:
-            group.kill()
-            group.remove()
+        group = Cgroup.open(path)
+        group.kill()
+        group.remove()
         container.forget()
         raise
     finally:

@@ -69,6 +69,8 @@ class Following:
             elif message["at"] == "terminal":
                 self._master_fd = fds[0]
                 return None
+            elif message["at"] == "parked":
+                return None
             elif message["at"] == "exec":
                 self._running = True
                 return None
@@ -142,8 +144,13 @@ def begin(setup: Setup) -> Following:
     return following
 
 
-def park(permitted: int) -> Following:
-    """Fork a child in a pid namespace of its own that waits for `adopt`; closing its channel ends it.
+def park(first: dict[str, Any], parent: str | None, permitted: int) -> Following:
+    """Fork a child in a pid namespace of its own that prepares a sandbox and waits for `adopt`; closing its channel
+    ends it.
+
+    Args:
+        first: what to prepare, see `scow.runtime.prepare.split`.
+        parent: cgroup below which it gets one of its own, `parked_group`, if it is to have one.
 
     Raises:
         Failed: as of `begin`.
@@ -151,16 +158,28 @@ def park(permitted: int) -> Following:
 
     def body(channel: Channel, progress: Progress) -> None:
         leave_parent()
-        stand_by(channel, progress, permitted)
+        # Its number in the pid namespace of the host's /proc, which it has before its eyes still.
+        pid = int(os.readlink("/proc/self"))
+        stand_by(channel, progress, first, None if parent is None else parked_group(parent, pid), permitted)
 
     return _fork_into("", body)
 
 
-def adopt(parked: Following, setup: Setup, directory: str) -> None:
-    """Make a parked child the first process of a container; follow it from now on."""
-    parked.setup = setup
-    message, fds = setup.told(directory)
-    parked.channel.send(message, fds)
+def parked_group(parent: str, pid: int) -> str:
+    """Path of the cgroup of a parked child."""
+    return f"{parent}/parked-{pid}"
+
+
+def adopt(
+    parked: Following,
+    request: dict[str, Any],
+    root_fd: int,
+    network_fd: int | None,
+    stdio: tuple[int, int, int] | None,
+) -> None:
+    """Make a parked child the first process of the container `request` describes; follow it from now on."""
+    fds = [root_fd, *(stdio or ()), *([] if network_fd is None else [network_fd])]
+    parked.channel.send(request, fds)
 
 
 def _fork_into(pid_namespace: str | None, body: Callable[[Channel, Progress], None]) -> Following:
@@ -229,15 +248,3 @@ def own_capabilities() -> int:
             if line.startswith(b"CapPrm:"):
                 return int(line.split()[1], 16)
     return 0
-
-
-def state_of(id: str, status: str, pid: int, bundle: str, annotations: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
-    """A container's state as hooks and ``state`` show it (runtime-spec runtime.md "State")."""
-    return {
-        "ociVersion": "1.2.0",
-        "id": id,
-        "status": status,
-        "pid": pid,
-        "bundle": bundle,
-        "annotations": annotations,
-    }

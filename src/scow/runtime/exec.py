@@ -134,6 +134,7 @@ def _enter(
     close_all_but({channel.socket.fileno(), target_fd, *(stdio or ())})
     progress.stage = "limits"
     program.limit(process)
+    program.score(process)
     if cgroup is not None:
         progress.stage = "cgroup"
         cgroup.join_self(beside=target_fd)

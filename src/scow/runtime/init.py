@@ -1,8 +1,9 @@
 """The container's first process from fork to execve: the one place that fixes the order.
 
 Runs in a child forked by `scow.runtime.create`, alone in its process (one thread), talking over a `Channel`. Stages, in
-order, as they appear in a failure: limits, namespaces, cgroup, hostname, sysctl, mount, hook, terminal, pivot, stdio,
-then those of `scow.runtime.process`: cwd, capabilities, seccomp, user, exec.
+order, as they appear in a failure. First phase (`scow.runtime.prepare`), perhaps done long before: limits, namespaces,
+cgroup, mount, capabilities. Second phase: namespaces, cgroup, sysctl, mount, limits, hostname, mount, hook, terminal,
+pivot, stdio, then those of `scow.runtime.process`: cwd, capabilities, seccomp, user, exec.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from scow.errors import InvalidArgument
 from scow.linux import cgroup as hierarchies
 from scow.linux import pty
 from scow.linux.fds import close_all_but, join_session_keyring
-from scow.linux.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, KINDS, setns, unshare
+from scow.linux.mount import clone_tree
+from scow.linux.namespaces import CLONE_NEWNET, setns, unshare
 from scow.linux.proc import set_domainname, set_title
 from scow.runtime import documents, hooks, process, rootfs, terminal
-from scow.runtime.apply import apply, attach_root, pivot
+from scow.runtime.apply import apply, attach_root, enter_root, leave
 from scow.runtime.bundle import CONFIG
 from scow.runtime.cgroup import Cgroup
+from scow.runtime.prepare import cgroup_steps, own_cgroups, prepare, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from scow.runtime.apply import Root, Step
+    from scow.runtime.prepare import Prepared
     from scow.runtime.sync import Channel
 
 
@@ -63,19 +67,7 @@ _KEPT = frozenset(
 class Setup:
     """What the child needs to know; descriptors are inherited through fork."""
 
-    __slots__ = (
-        "cgroup",
-        "cgroup_follows",
-        "filter_program",
-        "gate_fd",
-        "id",
-        "network_fd",
-        "permitted",
-        "root",
-        "spec",
-        "state",
-        "stdio",
-    )
+    __slots__ = ("cgroup", "filter_program", "gate_fd", "id", "network_fd", "permitted", "root", "spec", "state", "stdio")
 
     def __init__(
         self,
@@ -83,67 +75,55 @@ class Setup:
         spec: dict[str, Any],
         root: int | str,
         *,
-        cgroup: Cgroup | None,
+        cgroup: str | None,
         stdio: tuple[int, int, int] | None,
         network_fd: int | None = None,
         filter_program: bytes | None = None,
         permitted: int = 0,
         gate_fd: int | None = None,
         state: dict[str, Any] | None = None,
-        cgroup_follows: bool = False,
     ) -> None:
         self.id = id
         self.spec = spec
         self.root = root  # a detached mount, or a folder
-        self.cgroup = cgroup
+        self.cgroup = cgroup  # path of the group to make
         self.stdio = stdio  # None: open a terminal
         self.network_fd = network_fd  # None: as the spec's namespaces say
         self.filter_program = filter_program
         self.permitted = permitted
         self.gate_fd = gate_fd  # a FIFO to wait for before the program starts
         self.state = state or {}
-        self.cgroup_follows = cgroup_follows  # it is being made while the child does other things
-
-    def told(self, directory: str) -> tuple[dict[str, Any], list[int]]:
-        """What a parked child has to be told: a message, and the descriptors that belong to it.
-
-        Args:
-            directory: holds config.json (`spec`) and, if there is a filter, FILTER_NAME.
-        """
-        message = {
-            "id": self.id,
-            "directory": directory,
-            "cgroup": self.cgroup_follows,
-            "filter": self.filter_program is not None,
-            "network": self.network_fd is not None,
-            "terminal": self.stdio is None,
-            "state": self.state,
-        }
-        if not isinstance(self.root, int):
-            raise InvalidArgument("a parked process takes its root file system by descriptor")
-        fds = [self.root, *(self.stdio or ()), *([] if self.network_fd is None else [self.network_fd])]
-        return message, fds
 
     @classmethod
-    def adopted(cls, message: dict[str, Any], fds: list[int], permitted: int) -> Setup:
-        """The reverse of `told`, in the parked child."""
-        directory = message["directory"]
+    def load(
+        cls,
+        request: dict[str, Any],
+        root_fd: int,
+        network_fd: int | None,
+        stdio: tuple[int, int, int] | None,
+        permitted: int,
+    ) -> Setup:
+        """The set-up a request for a shim stands for (see `scow.shim.main.main`); reads what lies in its directory.
+
+        Raises:
+            OSError, ValueError: the config or the filter is not there, or is no config.
+        """
+        directory = request["directory"]
+        spec = documents.load(f"{directory}/{CONFIG}")
         program = None
-        if message["filter"]:
+        if request["filter"]:
             with open(f"{directory}/{FILTER_NAME}", "rb") as file:
                 program = file.read()
-        root, *rest = fds
         return cls(
-            message["id"],
-            documents.load(f"{directory}/{CONFIG}"),
-            root,
-            cgroup=None,
-            stdio=None if message["terminal"] else (rest[0], rest[1], rest[2]),
-            network_fd=rest[-1] if message["network"] else None,
+            request["id"],
+            spec,
+            root_fd,
+            cgroup=request["cgroup"],
+            stdio=stdio,
+            network_fd=network_fd,
             filter_program=program,
             permitted=permitted,
-            state=message["state"],
-            cgroup_follows=message["cgroup"],
+            state=state_of(request["id"], "creating", 0, directory, spec.get("annotations") or {}),
         )
 
     def namespaces(self) -> dict[str, str]:
@@ -152,17 +132,41 @@ class Setup:
         return {entry["type"]: entry.get("path") or "" for entry in listed}
 
 
-def stand_by(channel: Channel, progress: process.Progress, permitted: int) -> None:
-    """Wait, already forked, for the container this is to become; end if there is never to be one.
+def state_of(id: str, status: str, pid: int, bundle: str, annotations: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
+    """A container's state as hooks and ``state`` show it (runtime-spec runtime.md "State")."""
+    return {
+        "ociVersion": "1.2.0",
+        "id": id,
+        "status": status,
+        "pid": pid,
+        "bundle": bundle,
+        "annotations": annotations,
+    }
 
-    Nothing is prepared but the process itself: the mount namespace above all must be a copy of the host's as it is at
-    the start, not as it was when this process was parked.
+
+def stand_by(
+    channel: Channel, progress: process.Progress, first: dict[str, Any], group: str | None, permitted: int
+) -> None:
+    """Do the first phase for nobody yet and wait for the container this is to become; end if there is never to be one.
+
+    Args:
+        first: the first part of the pool's spec.
+        group: path of the cgroup to make.
     """
     close_all_but({channel.socket.fileno()})
-    message, fds = channel.receive()
-    if message is None:
+    prepared = prepare(first, group, progress)
+    channel.send({"at": "parked"})
+    request, fds = channel.receive()
+    if request is None:
         os._exit(0)
-    enter(Setup.adopted(message, fds, permitted), channel, progress)
+    root_fd, *rest = fds
+    network_fd = rest.pop() if request["network"] else None
+    stdio = None if request["terminal"] else (rest[0], rest[1], rest[2])
+    with prepared.root.outside:
+        setup = Setup.load(request, root_fd, network_fd, stdio, permitted)
+        _, second = split(setup.spec, hierarchies.layout())
+        brought = _bring(setup, second, prepared, progress)
+    finish(setup, prepared, brought, channel, progress)
 
 
 def leave_parent() -> None:
@@ -177,17 +181,54 @@ def enter(setup: Setup, channel: Channel, progress: process.Progress) -> None:
     Raises:
         OSError: the kernel refused; `progress.stage` says at what.
     """
+    first, second = split(setup.spec, hierarchies.layout())
+    stay = bool(hooks.wanted(setup.spec, "createContainer", "startContainer"))
+    prepared = prepare(first, setup.cgroup, progress, stay=stay)
+    with prepared.root.outside:
+        brought = _bring(setup, second, prepared, progress)
+    finish(setup, prepared, brought, channel, progress)
+
+
+def _bring(
+    setup: Setup, second: dict[str, Any], prepared: Prepared, progress: process.Progress
+) -> tuple[int, list[Step]]:
+    """What the host gives, while this process sees its mounts: (the root file system, the steps to do below it)."""
+    linux = second["linux"]
+    progress.stage = "namespaces"
+    _take_network(setup)
+    progress.stage = "cgroup"
+    group = _take_cgroup(setup, linux, prepared)
+    progress.stage = "sysctl"
+    for name, value in (linux.get("sysctl") or {}).items():
+        _sysctl(name, str(value), setup.namespaces())
+    progress.stage = "mount"
+    steps = rootfs.plan(second, cgroup_steps(second, group), prepared.trees, dev=not prepared.nodes)
+    # Sources come before the root, for a folder that is the root's may be one, and must not contain the container.
+    for step in steps:
+        step.open(shared=linux.get("rootfsPropagation") in ("shared", "rshared"))
+    return (setup.root if isinstance(setup.root, int) else clone_tree(setup.root, recursive=True)), steps
+
+
+def finish(
+    setup: Setup,
+    prepared: Prepared,
+    brought: tuple[int, list[Step]],
+    channel: Channel,
+    progress: process.Progress,
+) -> None:
+    """The second phase, from a prepared sandbox to the program. Returns only by raising.
+
+    Raises:
+        OSError: the kernel refused; `progress.stage` says at what.
+    """
     spec = setup.spec
     program = spec["process"]
     progress.stage = "limits"
     process.limit(program)
-    _take_namespaces(setup, channel, progress)
     _name(setup, progress)
     progress.stage = "mount"
-    os.umask(0)
-    steps = rootfs.plan(spec, _cgroup_steps(setup))
-    shared = (spec.get("linux") or {}).get("rootfsPropagation") in ("shared", "rshared")
-    root = attach_root(setup.root, steps, shared)
+    root_fd, steps = brought
+    root = attach_root(root_fd, prepared.root)
     _make_cwd(root, program.get("cwd") or "/")
     apply(steps, root)
     progress.stage = "hook"
@@ -200,58 +241,54 @@ def enter(setup: Setup, channel: Channel, progress: process.Progress) -> None:
         pty.make_controlling(slave)
         stdio = (slave, slave, slave)
     progress.stage = "pivot"
-    pivot(root, shared)
+    if prepared.old_fd < 0:
+        enter_root(root)
+    else:
+        leave(root, prepared.old_fd)
     progress.stage = "stdio"
     process.take_stdio(stdio, int((program.get("user") or {}).get("uid", 0)))
     _wait_at_gate(setup, channel, progress)
     hooks.run(hooks.wanted(spec, "startContainer"), setup.state)
-    process.become(program, setup.filter_program, setup.permitted, channel, progress)
+    process.become(program, setup.filter_program, setup.permitted, channel, progress, prepared.bounding)
     if (spec.get("annotations") or {}).get(INIT_ANNOTATION) == "true":
         _be_init(channel)
     process.execute(program, channel, progress)
 
 
-def _take_namespaces(setup: Setup, channel: Channel, progress: process.Progress) -> None:
-    """Join what is to be shared, enter the cgroup, then leave the rest; pid was seen to before the fork."""
-    progress.stage = "namespaces"
-    fresh = 0
-    wanted = setup.namespaces()
-    for kind, path in wanted.items():
-        if kind in ("pid", "user", "time") or (kind == "network" and setup.network_fd is not None):
-            continue
-        if not path:
-            fresh |= KINDS[kind][0]
-            continue
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        setns(fd, KINDS[kind][0])
-        os.close(fd)
+def _take_network(setup: Setup) -> None:
+    """Join the network namespace given by descriptor or path, or make one."""
     if setup.network_fd is not None:
-        setns(setup.network_fd, KINDS["network"][0])
-    unshare(fresh & ~CLONE_NEWCGROUP)
-    if fresh & CLONE_NEWNET:
+        setns(setup.network_fd, CLONE_NEWNET)
+        return
+    path = setup.namespaces().get("network")
+    if path == "":
+        unshare(CLONE_NEWNET)
         _loopback_up()
-    progress.stage = "cgroup"
-    if setup.cgroup_follows:
-        setup.cgroup = _awaited_cgroup(channel)
-    if setup.cgroup is not None:
-        # By itself: moving another process waits for an RCU grace period (milliseconds); and before the cgroup
-        # namespace is made, whose root is the group one is in then.
-        setup.cgroup.join_self()
-    progress.stage = "namespaces"
-    unshare(fresh & CLONE_NEWCGROUP)
+    elif path is not None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        setns(fd, CLONE_NEWNET)
+        os.close(fd)
 
 
-def cgroup_message(group: Cgroup) -> dict[str, Any]:
-    """What a child needs to know of a group made for it."""
-    return {"cgroup": {"path": group.path, "v1": group.v1, "v2": group.v2}}
+def _take_cgroup(setup: Setup, linux: dict[str, Any], prepared: Prepared) -> Cgroup | None:
+    """Give the group made ahead the container's name and limits; or make one and enter it.
 
-
-def _awaited_cgroup(channel: Channel) -> Cgroup:
-    message, _ = channel.receive()
-    if message is None:
-        os._exit(1)
-    told = message["cgroup"]
-    return Cgroup(told["path"], hierarchies.layout(), told["v1"], told["v2"])
+    By itself: moving another process waits for an RCU grace period (milliseconds); and before the cgroup namespace is
+    made, whose root is the group one is in then.
+    """
+    if setup.cgroup is None:
+        return None
+    group = prepared.group
+    if group is None:
+        group = Cgroup.create(setup.cgroup, linux.get("resources"))
+        group.join_self()
+        own_cgroups(linux.get("namespaces") or [])
+        return group
+    if group.path != setup.cgroup:
+        group.rename(setup.cgroup)
+    if linux.get("resources"):
+        group.apply(linux["resources"])
+    return group
 
 
 def _loopback_up() -> None:
@@ -263,7 +300,7 @@ def _loopback_up() -> None:
 
 
 def _name(setup: Setup, progress: process.Progress) -> None:
-    """Host name, keyring, kernel parameters: all of namespaces just made."""
+    """Host name and keyring."""
     progress.stage = "hostname"
     spec, wanted = setup.spec, setup.namespaces()
     if spec.get("hostname") and "uts" in wanted:
@@ -274,9 +311,6 @@ def _name(setup: Setup, progress: process.Progress) -> None:
     # which the default filter keeps it from reaching.
     with contextlib.suppress(OSError):
         join_session_keyring(f"_ses.{setup.id}")
-    progress.stage = "sysctl"
-    for name, value in ((spec.get("linux") or {}).get("sysctl") or {}).items():
-        _sysctl(name, str(value), wanted)
 
 
 def _sysctl(name: str, value: str, namespaces: dict[str, str]) -> None:
@@ -294,22 +328,7 @@ def _sysctl(name: str, value: str, namespaces: dict[str, str]) -> None:
     path = name if "/" in name else name.replace(".", "/")
     if not own or ".." in path.split("/"):
         raise InvalidArgument(f"sysctl {name!r} is not in a namespace of the container's own: set it on the host")
-    with open(f"/proc/sys/{path}", "w") as file:
-        file.write(value)
-
-
-def _cgroup_steps(setup: Setup) -> list[Step]:
-    """The steps for the spec's cgroup mount, empty without one."""
-    steps: list[Step] = []
-    for mount in setup.spec.get("mounts") or []:
-        if mount.get("type") in ("cgroup", "cgroup2"):
-            groups = setup.cgroup.mounts_for_container() if setup.cgroup is not None else []
-            private = setup.namespaces().get("cgroup") == ""
-            host = hierarchies.layout()
-            steps += rootfs.cgroup_steps(
-                mount, [each for each in groups if each.kind == "cgroup"], host.unified, private
-            )
-    return steps
+    hierarchies.write(f"/proc/sys/{path}", value)
 
 
 def _make_cwd(root: Root, folder: str) -> None:

@@ -13,6 +13,7 @@ import signal
 
 from scow.linux import seccomp
 from scow.linux.capabilities import drop_bounding, mask, set_all, set_sets
+from scow.linux.cgroup import write
 from scow.linux.constants import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS
 from scow.linux.fds import close_all_but
 from scow.linux.proc import prctl
@@ -48,7 +49,7 @@ def reset_signals() -> None:
 
 
 def limit(process: dict[str, Any]) -> None:
-    """Resource limits and out-of-memory score; needs the host's /proc, so it comes before the container's root.
+    """Resource limits.
 
     Raises:
         OSError: a limit beyond what this process may give.
@@ -59,10 +60,17 @@ def limit(process: dict[str, Any]) -> None:
             resource.setrlimit(number, (_rlimit(entry["soft"]), _rlimit(entry["hard"])))
         except ValueError as error:
             raise OSError(errno.EPERM, f"{error}", entry["type"]) from None
-    score = process.get("oomScoreAdj")
-    if score is not None:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write(str(score))
+
+
+def score(process: dict[str, Any]) -> None:
+    """The out-of-memory score; needs the host's /proc.
+
+    Raises:
+        OSError: a score below the one this process has, without the right to it.
+    """
+    wanted = process.get("oomScoreAdj")
+    if wanted is not None:
+        write("/proc/self/oom_score_adj", str(wanted))
 
 
 def _rlimit(value: int) -> int:
@@ -83,7 +91,12 @@ def take_stdio(stdio: tuple[int, int, int], uid: int) -> None:
 
 
 def become(
-    process: dict[str, Any], filter_program: bytes | None, permitted: int, channel: Channel, progress: Progress
+    process: dict[str, Any],
+    filter_program: bytes | None,
+    permitted: int,
+    channel: Channel,
+    progress: Progress,
+    bounded: int = -1,
 ) -> None:
     """Give up everything the program is not to have; afterwards only `channel` and stdio are open.
 
@@ -91,6 +104,7 @@ def become(
 
     Args:
         permitted: capabilities this process holds; the spec's others are left out, as Docker does.
+        bounded: capabilities its bounding set still has.
 
     Raises:
         OSError: with `progress.stage` saying where.
@@ -108,7 +122,7 @@ def become(
     folder = process.get("cwd") or "/"
     entered = _chdir(folder, forgive=True)
     progress.stage = "capabilities"
-    drop_bounding(bounding)
+    drop_bounding(bounding, bounded)
     only_safe = bool(process.get("noNewPrivileges"))
     if only_safe:
         prctl(PR_SET_NO_NEW_PRIVS, 1)

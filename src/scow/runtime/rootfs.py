@@ -64,7 +64,7 @@ _ATTRIBUTES: dict[str, tuple[int, int]] = {
 }
 _PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED, "unbindable": MS_UNBINDABLE}
 _IGNORED = frozenset({"defaults", "bind", "rbind", "async", "nomand", "loud"})
-_DEV = "/dev"
+DEV = "/dev"
 _PROC = "/proc"
 #: Files below /proc that may be replaced: those with which lxcfs shows a container its limits (as runc has them).
 PROC_FILES = frozenset(
@@ -74,6 +74,10 @@ PROC_FILES = frozenset(
         *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
     )
 )
+#: File systems that are made of nothing on the host: no device, no folder, no server.
+KERNEL_KINDS = frozenset({"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"})
+#: Type of a mount in the second part of a spec: what was made ahead belongs here. No config can spell it.
+TREE: Any = object()
 #: Key of a bind in the spec's mounts, ours: a path below the source, see `Bind`.
 INSIDE = "inside"
 #: Every option with a meaning of its own; others go to the file system.
@@ -142,9 +146,10 @@ class Options:
 class FileSystem:
     """A new file system: proc, sysfs, tmpfs, devpts, mqueue, …"""
 
-    __slots__ = ("kind", "options", "source", "target", "words")
+    __slots__ = ("kind", "mount_fd", "options", "source", "target", "words")
 
     def __init__(self, kind: str, source: str, target: str, words: list[str]) -> None:
+        self.mount_fd = -1
         self.kind = kind
         self.source = source
         self.target = target
@@ -154,8 +159,13 @@ class FileSystem:
     def describe(self) -> str:
         return f"mount {self.kind} on {self.target} ({','.join(self.words)})"
 
-    def open(self) -> None:
-        """Nothing comes from the host."""
+    def open(self, shared: bool) -> None:
+        """A file system of the kernel's own waits; any other may name devices or folders of the host."""
+        if self.kind not in KERNEL_KINDS:
+            try:
+                self.mount_fd = new_mount(self.kind, self.options.data, self.options.add, self.source)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self.target) from None
 
     def apply(self, root: Root) -> None:
         plain = self.kind in ("proc", "sysfs")
@@ -168,7 +178,9 @@ class FileSystem:
         try:
             if inherits:
                 options.append(("mode", f"{stat.S_IMODE(os.fstat(target_fd).st_mode):o}"))
-            mount_fd = new_mount(self.kind, options, self.options.add, self.source)
+            mount_fd = self.mount_fd
+            if mount_fd < 0:
+                mount_fd = new_mount(self.kind, options, self.options.add, self.source)
             try:
                 _keep_proc(self.target, target_fd, mount_fd)
                 if self.options.propagation:
@@ -212,17 +224,22 @@ class Bind:
         source = f"{self.source}/{self.inside}" if self.inside else self.source
         return f"bind {source} on {self.target} ({','.join(self.words)})"
 
-    def open(self) -> None:
+    def open(self, shared: bool) -> None:
+        self.mount_fd = self._clone()
+        alone = self.options.propagation == MS_PRIVATE and (self.options.propagation_recursive or not self.recursive)
+        if not shared and not alone:
+            mount_setattr(self.mount_fd, propagation=MS_SLAVE, recursive=True)
+
+    def _clone(self) -> int:
         if not self.inside:
-            self.mount_fd = clone_tree(self.source, self.recursive)
-            return
+            return clone_tree(self.source, self.recursive)
         folder_fd = os.open(self.source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             found_fd = open_in_root(folder_fd, self.inside, os.O_PATH)
         finally:
             os.close(folder_fd)
         try:
-            self.mount_fd = clone_tree(found_fd, self.recursive)
+            return clone_tree(found_fd, self.recursive)
         finally:
             os.close(found_fd)
 
@@ -272,7 +289,7 @@ class Nodes:
         names = [name for name, *_ in self.devices] + [f"{name} -> {target}" for name, target in self.links]
         return f"nodes in {self.directory}: {', '.join(names)}"
 
-    def open(self) -> None:
+    def open(self, shared: bool) -> None:
         """Nothing comes from the host."""
 
     def apply(self, root: Root) -> None:
@@ -298,9 +315,9 @@ class Nodes:
     def _bind(self, root: Root, name: str) -> None:
         """Where mknod is forbidden (no CAP_MKNOD, a nested container) the host's own node does as well."""
         path = f"{self.directory}/{name}"
-        # Until pivot_root "/" is the host's to this process: the new root hangs on top of it, not in its place.
         bind = Bind(path, path, ["bind"])
-        bind.open()
+        with root.outside:
+            bind.open(shared=False)
         bind.apply(root)
 
 
@@ -315,7 +332,7 @@ class Mask:
     def describe(self) -> str:
         return f"mask {self.target}"
 
-    def open(self) -> None:
+    def open(self, shared: bool) -> None:
         """Nothing comes from the host."""
 
     def apply(self, root: Root) -> None:
@@ -326,7 +343,7 @@ class Mask:
             if is_directory(target_fd):
                 mount_fd = new_mount("tmpfs", [("nr_inodes", "2"), ("mode", "755")], MOUNT_ATTR_RDONLY)
             else:
-                mount_fd = clone_tree("/dev/null")
+                mount_fd = clone_tree(root.null_fd)
             try:
                 root.attach(mount_fd, target_fd)
             finally:
@@ -346,7 +363,7 @@ class ReadOnly:
     def describe(self) -> str:
         return f"read-only {self.target}"
 
-    def open(self) -> None:
+    def open(self, shared: bool) -> None:
         """Nothing comes from the host."""
 
     def apply(self, root: Root) -> None:
@@ -364,6 +381,33 @@ class ReadOnly:
             os.close(target_fd)
 
 
+class Tree:
+    """A file system made ahead, with everything that was mounted in it: moved to its place."""
+
+    __slots__ = ("fd", "target")
+
+    def __init__(self, target: str, fd: int) -> None:
+        self.target = target
+        self.fd = fd
+
+    def describe(self) -> str:
+        return f"move {self.target}"
+
+    def open(self, shared: bool) -> None:
+        """Nothing comes from the host."""
+
+    def apply(self, root: Root) -> None:
+        plain = self.target == _PROC
+        target_fd = root.make_plain(self.target) if plain else root.make(self.target, directory=True)
+        try:
+            _keep_proc(self.target, target_fd, self.fd)
+            root.attach(self.fd, target_fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.target) from None
+        finally:
+            os.close(target_fd)
+
+
 class RootReadOnly:
     """The root file system itself; volumes and tmpfs on it stay writable."""
 
@@ -372,19 +416,21 @@ class RootReadOnly:
     def describe(self) -> str:
         return "read-only /"
 
-    def open(self) -> None:
+    def open(self, shared: bool) -> None:
         """Nothing comes from the host."""
 
     def apply(self, root: Root) -> None:
         mount_setattr(root.fd, add=MOUNT_ATTR_RDONLY)
 
 
-def plan(spec: dict[str, Any], cgroups: list[Step]) -> list[Step]:
-    """Everything to do between an attached root file system and pivot_root.
+def plan(spec: dict[str, Any], cgroups: list[Step], trees: dict[str, int] | None = None, dev: bool = True) -> list[Step]:
+    """Everything to do below an attached root file system.
 
     Args:
-        spec: an OCI runtime-spec config.
+        spec: an OCI runtime-spec config, or one part of it (see `scow.runtime.prepare.split`).
         cgroups: the steps that stand for the mount of type "cgroup", if the spec has one.
+        trees: target → descriptor of what was made ahead and has its place in the order of the mounts.
+        dev: /dev is to have the nodes and links of every container.
 
     Raises:
         InvalidArgument: an option or device nobody can apply.
@@ -395,28 +441,36 @@ def plan(spec: dict[str, Any], cgroups: list[Step]) -> list[Step]:
     steps: list[Step] = []
     for mount in mounts:
         words = list(mount.get("options") or [])
-        kind, target, source = mount.get("type") or "", _clean(mount["destination"]), mount.get("source") or ""
-        if kind in ("cgroup", "cgroup2"):
+        kind, target, source = mount.get("type") or "", clean(mount["destination"]), mount.get("source") or ""
+        if kind is TREE:
+            steps.append(Tree(target, (trees or {})[target]))
+        elif kind in ("cgroup", "cgroup2"):
             steps += cgroups
-        elif kind in ("bind", "none", "") or "bind" in words or "rbind" in words:
+        elif is_bind(mount):
             words = words if "rbind" in words or "bind" in words else [*words, "rbind"]
             steps.append(Bind(source, target, words, mount.get(INSIDE) or ""))
         else:
             steps.append(FileSystem(kind, source or kind, target, words))
-    if not any(isinstance(step, Bind) and step.target == _DEV for step in steps):
-        steps += _nodes(linux.get("devices") or [])
-    steps += [Mask(_clean(path)) for path in linux.get("maskedPaths") or []]
-    steps += [ReadOnly(_clean(path)) for path in linux.get("readonlyPaths") or []]
+    if not any(isinstance(step, Bind) and step.target == DEV for step in steps):
+        steps += _nodes(linux.get("devices") or [], dev)
+    steps += [Mask(clean(path)) for path in linux.get("maskedPaths") or []]
+    steps += [ReadOnly(clean(path)) for path in linux.get("readonlyPaths") or []]
     if (spec.get("root") or {}).get("readonly"):
         steps.append(RootReadOnly())
     return steps
 
 
-def _nodes(devices: list[dict[str, Any]]) -> list[Step]:
-    """One step per folder that gets device nodes; /dev first, with the links every container has."""
-    folders: dict[str, list[tuple[str, int, int, int, int, int]]] = {_DEV: []}
+def is_bind(mount: dict[str, Any]) -> bool:
+    """Whether the spec's mount binds a part of the host's tree, by its type or by its options."""
+    words = mount.get("options") or []
+    return (mount.get("type") or "") in ("bind", "none", "") or "bind" in words or "rbind" in words
+
+
+def _nodes(devices: list[dict[str, Any]], dev: bool) -> list[Step]:
+    """One step per folder that gets device nodes; /dev first (if `dev`), with the links every container has."""
+    folders: dict[str, list[tuple[str, int, int, int, int, int]]] = {DEV: []} if dev else {}
     for device in devices:
-        folder, _, name = _clean(device["path"]).rpartition("/")
+        folder, _, name = clean(device["path"]).rpartition("/")
         if not name or name == "..":
             raise InvalidArgument(f"invalid device path {device['path']!r}: name a file below /dev")
         kind = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}.get(device.get("type", "c"))
@@ -432,14 +486,17 @@ def _nodes(devices: list[dict[str, Any]]) -> list[Step]:
                 device.get("gid", 0),
             )
         )
-    taken = {name for name, *_ in folders[_DEV]}
-    folders[_DEV] += [
-        (name, stat.S_IFCHR | 0o666, major, minor, 0, 0) for name, major, minor in DEFAULT_DEVICES if name not in taken
-    ]
-    return [Nodes(folder, nodes, list(DEV_LINKS) if folder == _DEV else []) for folder, nodes in folders.items()]
+    if dev:
+        taken = {name for name, *_ in folders[DEV]}
+        folders[DEV] += [
+            (name, stat.S_IFCHR | 0o666, major, minor, 0, 0)
+            for name, major, minor in DEFAULT_DEVICES
+            if name not in taken
+        ]
+    return [Nodes(folder, nodes, list(DEV_LINKS) if dev and folder == DEV else []) for folder, nodes in folders.items()]
 
 
-def _clean(path: str) -> str:
+def clean(path: str) -> str:
     """`path` made absolute, without doubled slashes; ".." stays, the kernel resolves it inside the root."""
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
@@ -455,7 +512,7 @@ class Seal:
     def describe(self) -> str:
         return f"seal {self.target}"
 
-    def open(self) -> None:
+    def open(self, shared: bool) -> None:
         """Nothing comes from the host."""
 
     def apply(self, root: Root) -> None:
@@ -477,7 +534,7 @@ def cgroup_steps(mount: dict[str, Any], groups: list[ContainerMount], unified: s
         unified: where the v2 hierarchy is mounted on the host.
         private: the container has a cgroup namespace of its own.
     """
-    target, words = _clean(mount["destination"]), list(mount.get("options") or [])
+    target, words = clean(mount["destination"]), list(mount.get("options") or [])
     flags = [word for word in words if word in _ATTRIBUTES]
     if not groups:
         if unified is None:
