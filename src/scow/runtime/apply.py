@@ -23,7 +23,6 @@ from scow.linux.mount import (
     pivot_root,
     umount2,
 )
-
 from scow.linux.namespaces import CLONE_NEWNS, setns
 
 TYPE_CHECKING = False

@@ -14,6 +14,7 @@ from scow.errors import EngineError
 from scow.linux.fds import close_all_but
 from scow.linux.namespaces import CLONE_NEWPID, open_namespace, setns, unshare
 from scow.runtime import hooks
+from scow.runtime.cgroup import Cgroup
 from scow.runtime.init import Setup, enter, leave_parent, stand_by
 from scow.runtime.process import Progress
 from scow.runtime.sync import Channel, Failed, channels, failure
@@ -168,6 +169,14 @@ def park(first: dict[str, Any], parent: str | None, permitted: int) -> Following
 def parked_group(parent: str, pid: int) -> str:
     """Path of the cgroup of a parked child."""
     return f"{parent}/parked-{pid}"
+
+
+def unpark(parked: Following, parent: str | None) -> None:
+    """End a parked child that is not wanted, and take its cgroup away."""
+    parked.channel.close()
+    os.waitpid(parked.pid, 0)
+    if parent is not None:
+        Cgroup.open(parked_group(parent, parked.pid)).remove()
 
 
 def adopt(

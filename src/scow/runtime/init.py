@@ -67,7 +67,18 @@ _KEPT = frozenset(
 class Setup:
     """What the child needs to know; descriptors are inherited through fork."""
 
-    __slots__ = ("cgroup", "filter_program", "gate_fd", "id", "network_fd", "permitted", "root", "spec", "state", "stdio")
+    __slots__ = (
+        "cgroup",
+        "filter_program",
+        "gate_fd",
+        "id",
+        "network_fd",
+        "permitted",
+        "root",
+        "spec",
+        "state",
+        "stdio",
+    )
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The first phase of a start: what a container is given before anything is known of its image, network and program.
 
-`split` cuts a spec in two; `prepare` does the first part, `scow.runtime.init.finish` the second. The cold path does both
-for its own spec. A parked child has done the first for the pool's; a container takes it only if its own first part
+`split` cuts a spec in two; `prepare` does the first part, `scow.runtime.init.finish` the second. The cold path does
+both for its own spec. A parked child has done the first for the pool's; a container takes it only if its own first part
 `fits`: the first phase reads nothing else, so what it did is what it would have done.
 
 The prepared child has left the host's mounts: its root is an empty tmpfs, on which the trees wait that will be moved to

@@ -423,7 +423,9 @@ class RootReadOnly:
         mount_setattr(root.fd, add=MOUNT_ATTR_RDONLY)
 
 
-def plan(spec: dict[str, Any], cgroups: list[Step], trees: dict[str, int] | None = None, dev: bool = True) -> list[Step]:
+def plan(
+    spec: dict[str, Any], cgroups: list[Step], trees: dict[str, int] | None = None, *, dev: bool = True
+) -> list[Step]:
     """Everything to do below an attached root file system.
 
     Args:

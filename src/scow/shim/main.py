@@ -23,9 +23,9 @@ from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig, open_writer
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
-from scow.runtime.create import Following, Started, adopt, begin, park, state_of
+from scow.runtime.create import Following, Started, adopt, begin, park, parked_group, unpark
 from scow.runtime.exec import begin_exec, may_look
-from scow.runtime.init import FILTER_NAME, Setup, cgroup_message
+from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
 from scow.shim import oom, protocol, reaper
 from scow.shim.loop import READ, Loop
@@ -112,7 +112,7 @@ class Pipes:
 class Shim:
     """One container. `request` and `fds` are what the daemon asked the keeper for, see `main`."""
 
-    def __init__(self, request: Message, fds: list[int], permitted: int, parked: Following, loop: Loop) -> None:
+    def __init__(self, request: Message, fds: list[int], permitted: int, parked: Following | None, loop: Loop) -> None:
         self.id: str = request["id"]
         self.directory: str = request["directory"]
         self.request = request
@@ -132,8 +132,7 @@ class Shim:
         self.network_fd = taken.pop(0) if request["network"] else None
         ends = [socket.socket(fileno=fd) for fd in taken]
         self.waiting = list(zip(ends, map(Streams.from_json, request["attachments"]), strict=True))
-        self.filter_program: bytes | None = None
-        self.spec: dict[str, Any] = {}
+        self._setup: Setup | None = None
         self.cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
         self.held: list[int] = []
@@ -146,31 +145,10 @@ class Shim:
         """Start the first process; the answer goes out over the control socket when its program runs."""
         self._serve(self.control)
         try:
-            self.spec = documents.load(f"{self.directory}/{protocol.SPEC_NAME}")
-            if self.request["filter"]:
-                with open(f"{self.directory}/{FILTER_NAME}", "rb") as file:
-                    self.filter_program = file.read()
-            linux = self.spec.get("linux") or {}
-            terminal = bool(self.spec["process"].get("terminal"))
+            terminal = self.request["terminal"]
             child = self.first = Child(None, terminal, self.waiting)
             stdio = None if terminal else child.pipes.make(bool(self.request["stdin"]))
-            setup = Setup(
-                self.id,
-                self.spec,
-                self.rootfs_fd,
-                cgroup=None,
-                cgroup_follows=bool(linux.get("cgroupsPath")),
-                stdio=stdio,
-                network_fd=self.network_fd,
-                filter_program=self.filter_program,
-                permitted=self.permitted,
-                state=state_of(self.id, "creating", 0, self.directory, self.spec.get("annotations") or {}),
-            )
-            self._follow(child, self._begin(setup))
-            if setup.cgroup_follows:
-                self.cgroup = Cgroup.create(linux["cgroupsPath"], linux.get("resources"))
-                if child.following is not None:
-                    child.following.channel.send(cgroup_message(self.cgroup))
+            self._follow(child, self._begin(stdio))
             # Meanwhile, on the other processor:
             if self.request["log"] is not None:
                 self.log = open_writer(LogConfig(**self.request["log"]))
@@ -179,10 +157,9 @@ class Shim:
             self.loop.watch(self.listener.fileno(), READ, self._accept)
         except Failed as error:
             self._failed_to_launch(error)
-        except EngineError as error:
-            self._failed_to_launch(Failed("cgroup", 0, "", str(error)))
-        except OSError as error:
-            self._failed_to_launch(Failed("shim", error.errno or 0, str(error.filename or ""), str(error)))
+        except (EngineError, OSError, ValueError) as error:
+            number, path = (error.errno or 0, error.filename) if isinstance(error, OSError) else (0, "")
+            self._failed_to_launch(Failed("shim", number, str(path or ""), str(error)))
 
     def _record_state(self, child: Child) -> None:
         """Who the container is, for a daemon that finds it without us."""
@@ -195,23 +172,24 @@ class Shim:
         }
         atomic_write(f"{self.directory}/{protocol.STATE_NAME}", documents.dump(state), durable=False)
 
-    def _begin(self, setup: Setup) -> Following:
-        """The parked child becomes the container, unless it was born in the wrong pid namespace."""
-        parked = self.parked
-        if setup.namespaces().get("pid") == "":
-            adopt(parked, setup, self.directory)
-            return parked
-        parked.channel.close()
-        return begin(setup)
+    def _begin(self, stdio: tuple[int, int, int] | None) -> Following:
+        """The parked child becomes the container; without one, a child does everything from the beginning."""
+        if self.parked is not None:
+            adopt(self.parked, self.request, self.rootfs_fd, self.network_fd, stdio)
+            return self.parked
+        return begin(Setup.load(self.request, self.rootfs_fd, self.network_fd, stdio, self.permitted))
 
     def _failed_to_launch(self, error: Failed) -> None:
         """Say why, leave nothing."""
         if self.first is not None and self.first.following is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.first.following.pid, signal.SIGKILL)
-        if self.cgroup is not None:
-            self.cgroup.kill()
-            self.cgroup.remove()
+        paths = [self.request["cgroup"]]
+        if self.parked is not None:  # perhaps it never got the container's name
+            paths.append(parked_group(os.path.dirname(self.request["cgroup"]), self.parked.pid))
+        for group in (Cgroup.open(path) for path in paths if path):
+            group.kill()
+            group.remove()
         self._tell({"event": "failed", **_failure(error)})
         self.loop.stop()
 
@@ -270,7 +248,8 @@ class Shim:
             if self.network_fd is not None:
                 os.close(self.network_fd)
             self._tell({"event": "started", **self._status()})
-            if self.cgroup is not None:
+            if self.request["cgroup"]:
+                self.cgroup = Cgroup.open(self.request["cgroup"])
                 with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
                     self.oom = oom.Watch(self.loop, self.cgroup, lambda: self._tell({"event": "oom"}))
         else:
@@ -451,6 +430,7 @@ class Shim:
         child = Child(exec_id, terminal, attachments)
         child.answer = (connection, int(message["n"]))
         stdio = None if terminal else child.pipes.make(bool(message["stdin"]))
+        container = self._container()
         try:
             following = begin_exec(
                 self.first.pidfd,
@@ -458,9 +438,9 @@ class Shim:
                 id=self.id,
                 cgroup=self.cgroup,
                 stdio=stdio,
-                filter_program=self.filter_program,
+                filter_program=container.filter_program,
                 permitted=self.permitted,
-                watched=may_look(self.spec),
+                watched=may_look(container.spec),
             )
         except Failed:
             child.pipes.close()
@@ -468,6 +448,12 @@ class Shim:
                 end.close()
             raise
         self._follow(child, following)
+
+    def _container(self) -> Setup:
+        """The container's config and filter, read when the first exec asks for them."""
+        if self._setup is None:
+            self._setup = Setup.load(self.request, -1, None, None, self.permitted)
+        return self._setup
 
     def _status(self) -> Message:
         first = self.first
@@ -516,17 +502,19 @@ def _failure(error: Failed) -> Message:
     return {"stage": error.stage, "errno": error.errno, "path": error.path, "text": error.text}
 
 
-def main(end: socket.socket, permitted: int) -> None:
+def main(end: socket.socket, permitted: int, first: Message | None = None, parent: str | None = None) -> None:
     """Be a shim, in a process just forked for it; returns when there is nothing left to do.
 
-    First parked, with a child parked too: a start then pays for neither fork. The request comes over `end`: {"id",
-    "directory" (of the task; holds config.json and perhaps seccomp.bpf), "stdin", "log" (LogConfig's fields or null),
-    "network" (a descriptor of the namespace is passed), "filter" (there is one), "attachments": [streams]} with the
-    control socket, the root file system (a detached mount), [the network namespace], and a socket per attachment.
+    The request comes over `end`: {"id", "directory" (of the task; holds config.json and perhaps seccomp.bpf), "cgroup"
+    (path or null), "terminal", "stdin", "log" (LogConfig's fields or null), "network" (a descriptor of the namespace is
+    passed), "filter" (there is one), "attachments": [streams]} with the control socket, the root file system (a
+    detached mount), [the network namespace], and a socket per attachment.
 
     Args:
         end: to the keeper; if it closes before a request came there is none to serve.
         permitted: capabilities this process holds.
+        first: park a child with this prepared (see `scow.runtime.prepare.split`), and tell the keeper when it is.
+        parent: cgroup below which the parked child has one.
     """
     os.setsid()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -534,10 +522,16 @@ def main(end: socket.socket, permitted: int) -> None:
     proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     proc.set_title("scow-shim")
     loop = Loop()
-    parked = park(permitted)
+    parked = None
+    if first is not None:
+        parked = park(first, parent, permitted)
+        parked.advance()
+        protocol.send(end, {"at": "parked"})
     request, fds = protocol.receive(end)
     end.close()
     if request is None:
+        if parked is not None:
+            unpark(parked, parent)
         return
     shim = Shim(request, fds, permitted, parked, loop)
     shim.launch()

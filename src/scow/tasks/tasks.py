@@ -193,6 +193,8 @@ def _message(task: Task, request: LaunchRequest) -> Message:
         "do": "shim",
         "id": request.id,
         "directory": str(task.directory),
+        "cgroup": request.spec["linux"].get("cgroupsPath") or None,
+        "terminal": bool(request.spec["process"].get("terminal")),
         "stdin": request.stdin,
         "log": None if log is None else {name: getattr(log, name) for name in kept},
         "network": request.network_fd is not None,
