@@ -23,6 +23,8 @@ APPLETS = """
     sh ls cat echo sleep true id mount umount stat dd hostname ps env touch head wc grep kill tty stty rm mkdir readlink
     ip mknod sync yes printf chmod seq
 """
+#: Where the containers' cgroups are: other test runs have theirs elsewhere.
+PARENT = f"scow-test-{os.getpid()}"
 DEADLINE = 60
 
 
@@ -59,7 +61,7 @@ class World:
     def spec(self, id: str, *args: str, **options: Any) -> dict[str, Any]:  # noqa: A002
         """A default spec whose PATH is /bin."""
         return default_spec(
-            args=args, cgroup=f"/scow-test/{id}", env=["PATH=/bin", "HOME=/root"], hostname="box", **options
+            args=args, cgroup=f"/{PARENT}/{id}", env=["PATH=/bin", "HOME=/root"], hostname="box", **options
         )
 
     async def launch(self, tasks: Tasks, spec: dict[str, Any], **options: Any) -> Task:
@@ -136,9 +138,9 @@ async def outputs(attachment: Attachment) -> tuple[str, str]:
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
-    left = [path for path in Path("/sys/fs/cgroup").glob("*/scow-test/*") if path.is_dir()]
+    left = [path for path in Path("/sys/fs/cgroup").glob(f"*/{PARENT}/*") if path.is_dir()]
     assert left == []
-    for parent in ("scow-test", "scow-runtime"):
+    for parent in (PARENT, "scow-runtime"):
         for path in Path("/sys/fs/cgroup").glob(f"*/{parent}"):
             with contextlib.suppress(OSError):  # another test run has something in it
                 path.rmdir()
