@@ -59,6 +59,37 @@ def atomic_write(path: StrPath, data: bytes, mode: int = 0o600, durable: bool = 
         fsync_dir(os.path.dirname(path) or ".")
 
 
+def write_new(path: StrPath, data: bytes, mode: int = 0o600, durable: bool = True) -> None:
+    """Make a file in a folder that nobody knows of yet, so that it need not appear at once.
+
+    Args:
+        durable: fsync it; its name is durable with the folder's, which is the caller's business.
+
+    Raises:
+        NoSpace: the disk is full.
+        OSError: it exists, or the folder is missing or not writable.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        try:
+            write_all(fd, data)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise no_space(error, path) from error
+
+
+def sync_file(path: StrPath) -> None:
+    """Make what was written to the file at `path` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def sweep_temporaries(folder: StrPath) -> None:
     """Remove what an `atomic_write` into `folder` left whose process was killed; only for the folder's one owner."""
     for name in os.listdir(folder):

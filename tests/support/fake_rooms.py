@@ -50,8 +50,11 @@ class FakeSnapshots:
         self.root.mkdir()
         self.open_fds = []
         self.fail_mount = False
+        self.unsynced = []
 
-    def prepare(self, key, parent):
+    def prepare(self, key, parent, durable=True):
+        if not durable:
+            self.unsynced.append(key)
         (self.root / key / "etc").mkdir(parents=True)
         (self.root / key / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\napp:x:10:20::/home/app:/bin/sh\n")
 
@@ -64,10 +67,21 @@ class FakeSnapshots:
         self.open_fds.append(fd)
         return fd
 
+    def sync(self, key):
+        if key in self.unsynced:
+            self.unsynced.remove(key)
+
+    def exists(self, key):
+        return (self.root / key).exists()
+
     def remove(self, key):
-        if not (self.root / key).exists():
+        self.discard(key)()
+
+    def discard(self, key):
+        if not self.exists(key):
             raise NotFound(f"no snapshot {key}")
-        shutil.rmtree(self.root / key)
+        (self.root / key).rename(self.root / f"rm-{key}")
+        return lambda: shutil.rmtree(self.root / f"rm-{key}")
 
     def usage(self, key):
         return 7
@@ -178,16 +192,28 @@ class House:
         """Return once every ended task was deleted."""
         await self.until(lambda: not self.tasks.known)
 
+    async def saved(self):
+        """Return once every record on disk says what is."""
+        await self.until(lambda: self.containers._context.janitor.idle)
+
+    async def die(self):
+        """The daemon is killed: nothing is finished, its descriptors are closed."""
+        context = self.containers._context
+        await context.background.close()
+        await context.janitor.abandon()
+        context.roots.close()
+
     def told(self, kind="container"):
         """Actions of the events so far."""
         return [event.action for event in self.events.past({"type": [kind]}, 0)]
 
     def leaked(self):
-        """Descriptors of root file systems that are still open."""
+        """Descriptors of root file systems that are still open, but for those mounted ahead."""
+        ahead = [root.fd for root in self.containers._context.roots._held.values()]
         found = []
         for fd in self.snapshots.open_fds:
             try:
-                if os.readlink(f"/proc/self/fd/{fd}").startswith(str(self.snapshots.root)):
+                if fd not in ahead and os.readlink(f"/proc/self/fd/{fd}").startswith(str(self.snapshots.root)):
                     found.append(fd)
             except FileNotFoundError:
                 continue

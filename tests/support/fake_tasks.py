@@ -59,6 +59,7 @@ class FakeTask:
         self.execs = []
         self.deleted = False
         self.ended = asyncio.get_running_loop().create_future()
+        self.removed = asyncio.get_running_loop().create_future()
         self.attached = [attachment._theirs.dup() for attachment in request.attachments]
         self._tasks = tasks
 
@@ -73,6 +74,7 @@ class FakeTask:
         self.attached = []
         if not self.ended.done():
             self.ended.set_result(ExitStatus(code, time.time_ns(), oom_killed))
+            self.removed.set_result(None)
 
     async def wait(self):
         return await asyncio.shield(self.ended)
@@ -116,6 +118,7 @@ class FakeTask:
         return os.open(self._tasks.root / self.id, os.O_PATH)
 
     async def delete(self):
+        await asyncio.shield(self.removed)
         self.deleted = True
         self._tasks.known.pop(self.id, None)
 

@@ -53,6 +53,7 @@ def root_of(context: Context, container: Container) -> Iterator[int]:
     if container.running and container.task is not None:
         root_fd = container.task.root_fd()
     else:
+        context.roots.drop(container.id)
         root_fd = context.snapshots.mount(container.id, readonly=False)
     try:
         yield root_fd

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from scow.containers.background import Background, to_the_end
 from scow.containers.container import Container, Exec
+from scow.containers.janitor import Janitor
+from scow.containers.roots import Roots
 from scow.containers.state import State
 from scow.containers.store import Store, encode
 from scow.errors import Conflict, EngineError, InvalidArgument, NoSuchContainer
@@ -70,6 +72,8 @@ class Context:
         self.events = events
         self.config = config
         self.background = Background()
+        self.janitor = Janitor(self)
+        self.roots = Roots()
         self.closing = False
         self.containers: dict[str, Container] = {}
         self.execs: dict[str, Exec] = {}
@@ -144,13 +148,13 @@ class Context:
     async def save(self, container: Container, *, durable: bool = True) -> None:
         """Write the record: `durable` survives a power cut, otherwise it survives the daemon."""
         async with container.saving:
-            data = encode(container.record)
-            if container.id not in self.containers:
-                return
-            if durable:
-                await to_the_end(self.store.write, container.id, data)
-            else:
-                self.store.write(container.id, data, durable=False)  # microseconds: no thread is worth it
+            if container.id in self.containers:
+                await to_the_end(self._save, container.id, encode(container.record), durable)
+
+    def _save(self, id: str, data: bytes, durable: bool) -> None:  # noqa: A002
+        if durable:
+            self.snapshots.sync(id)
+        self.store.write(id, data, durable=durable)
 
     async def keep(self, container: Container, *, durable: bool = True) -> bool:
         """Write the record if the disk lets us; whether it did. If not, the log says so."""
@@ -169,10 +173,13 @@ class Context:
         What has happened is told also where it cannot be written: a full disk must not keep a container from ending.
 
         Args:
-            durable: False where the task's own files say the same until somebody saves the record for good.
+            durable: False where the task's own files say the same until the janitor has saved the record, soon.
         """
         container.record.state = state
-        await self.keep(container, durable=durable)
+        if durable:
+            await self.keep(container)
+        else:
+            self.janitor.soon(container)
         container.changed()
         for action in actions:
             self.tell(container, action, **attributes)

@@ -26,6 +26,7 @@ from scow.containers.background import to_the_end
 from scow.containers.container import SHORT_ID, Container, Mount, Record
 from scow.containers.context import ContainersConfig, Context
 from scow.containers.merge import merge
+from scow.containers.prepare import ahead
 from scow.errors import EngineError, InvalidArgument, NoSuchImage, NotFound
 from scow.oci.platform import Platform, host_platform
 from scow.oci.reference import Reference
@@ -235,17 +236,20 @@ async def _make(context: Context, record: Record, plan: mounts.Plan, image: "Ima
         raise
     container = Container(record)
     context.add(container)
+    context.janitor.soon(container)
     return container
 
 
 def _make_sync(context: Context, record: Record, plan: mounts.Plan, image: "Image", undo: contextlib.ExitStack) -> None:
-    context.snapshots.prepare(record.id, image.top)
+    context.snapshots.prepare(record.id, image.top, durable=False)
     undo.callback(context.snapshots.remove, record.id)
     made: list[str] = []
     undo.callback(_drop_volumes, context, record.id, made)
     _make_volumes(context, record, plan, made)
     context.store.create(record)
     undo.callback(context.store.remove, record.id)
+    ahead(context, record)
+    undo.callback(context.roots.drop, record.id)
 
 
 def _drop_volumes(context: Context, by: str, made: list[str]) -> None:

@@ -1,7 +1,8 @@
-"""What happens when a container ends: record, tell, clean up, and what its restart policy says.
+"""What happens when a container ends: tell, clean up, and what its restart policy says.
 
-`wait` answers before the cleaning: the exit is on disk and told first, then network and task go. `supervise` is the one
-place that learns of an exit; everybody else waits for the container to change.
+`wait` answers before the cleaning. The shim has written the exit down before it told us; the container's record follows
+with the janitor, who then forgets the task. `supervise` is the one place that learns of an exit; everybody else waits
+for the container to change.
 """
 
 import asyncio
@@ -29,8 +30,6 @@ async def supervise(context: Context, container: Container, task: Task, again: A
             return
         delay = await ended(context, container, status)
         await clean_up(context, container)
-        if await context.keep(container):  # until here the task's own record says it durably
-            await _delete(task)
         if delay is not None:
             _again_later(context, container, delay, again)
         elif container.record.host.auto_remove and not container.kept:
@@ -61,6 +60,10 @@ async def ended(context: Context, container: Container, status: ExitStatus, *, a
     container.exits += 1
     state = State.EXITED if delay is None else State.RESTARTING
     attributes = {"exitCode": str(status.code), "execDuration": str(lived)}
+    record.state = state
+    if record.host.restart_policy.name not in ("", "no"):
+        # Who ended it decides whether the next daemon starts it, and no file of the task's says that.
+        await context.keep(container, durable=False)
     await context.moved(container, state, "die", durable=False, **attributes)
     return delay
 
@@ -106,10 +109,3 @@ async def clean_up(context: Context, container: Container) -> None:
         await context.networks.release(container.id)
     except EngineError as error:
         log.error("the network of container %s could not be released: %s", container.id[:12], error)
-
-
-async def _delete(task: Task) -> None:
-    try:
-        await task.delete()
-    except EngineError as error:
-        log.error("task %s could not be deleted: %s", task.id[:12], error)

@@ -3,6 +3,7 @@
 Blocking. `Prepared` owns the root file system's descriptor until it is closed.
 """
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +13,61 @@ from scow.containers import devices, networking, security, spec
 from scow.containers.container import Container, Mount, Record
 from scow.containers.context import Context
 from scow.containers.mounts import to_oci
+from scow.containers.roots import Root
 from scow.containers.users import look_up
-from scow.errors import Conflict, InvalidArgument, NotFound, System, Unsupported
+from scow.errors import Conflict, EngineError, InvalidArgument, NotFound, System, Unsupported
 from scow.linux import capabilities
 from scow.linux.fds import open_in_root
 from scow.runtime import seccomp
 from scow.snapshots.layers import chain_ids
+
+log = logging.getLogger("scow.containers")
 
 
 @dataclass(slots=True)
 class Prepared:
     """A mounted root file system and the spec to run in it; close it after the launch."""
 
-    rootfs_fd: int
+    root: Root
     spec: dict[str, Any]
     filter_program: bytes | None
 
     def close(self) -> None:
         """Let go of the mount; a container that runs in it keeps it alive."""
-        if self.rootfs_fd >= 0:
-            os.close(self.rootfs_fd)
-            self.rootfs_fd = -1
+        self.root.close()
+
+
+def ahead(context: Context, record: Record) -> None:
+    """Mount the root file system of a container just made, for its start to find. Failing is left to the start."""
+    try:
+        context.roots.hold(record.id, mount_root(context, record))
+    except EngineError as error:
+        log.debug("container %s is not mounted ahead: %s", record.id[:12], error)
+
+
+def mount_root(context: Context, record: Record) -> Root:
+    """Mount the root file system, and look up in it who runs there.
+
+    Raises:
+        InvalidArgument: there is no such user or group.
+        System: the kernel refused the mount.
+    """
+    fd = context.snapshots.mount(record.id, readonly=False)
+    try:
+        return Root(fd, look_up(fd, record.config.user, record.host.group_add or ()))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def quick(context: Context, record: Record) -> bool:
+    """Whether `prepare` will not wait for a disk: the root is mounted, and nothing else of the host is to be found."""
+    host = record.host
+    return record.id in context.roots and not record.mounts and not host.devices and not host.privileged
 
 
 def prepare(context: Context, container: Container) -> Prepared:
-    """Mount the root file system and work out the spec.
+    """Mount the root file system, unless it is, and work out the spec.
 
     Raises:
         InvalidArgument: the user or a device does not exist, a bind source is missing.
@@ -44,11 +75,11 @@ def prepare(context: Context, container: Container) -> Prepared:
         System: the kernel refused the mount.
     """
     record = container.record
-    rootfs_fd = context.snapshots.mount(record.id, readonly=False)
+    root = context.roots.take(record.id) or mount_root(context, record)
     try:
         allowed = capabilities.available()
         facts = spec.Facts(
-            identity=look_up(rootfs_fd, record.config.user, record.host.group_add or ()),
+            identity=root.identity,
             cgroup=container.cgroup,
             etc=str(context.store.folder(networking.shares_with(record) or record.id)),
             hostname=_hostname(context, record),
@@ -62,9 +93,9 @@ def prepare(context: Context, container: Container) -> Prepared:
             binds=[_mount(context, mount) for mount in record.mounts],
         )
         made = spec.build(record, facts, no_new_privileges=context.config.no_new_privileges)
-        return Prepared(rootfs_fd, made, filter_program(record, allowed))
+        return Prepared(root, made, filter_program(record, allowed))
     except BaseException:
-        os.close(rootfs_fd)
+        root.close()
         raise
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+from collections.abc import Callable
 
 from scow.api.filters import Filters
 from scow.containers import stop
@@ -60,17 +61,18 @@ async def finish(context: Context, container: Container) -> None:
 
 
 async def _remove(context: Context, container: Container, *, volumes: bool) -> None:
-    await context.moved(container, State.REMOVING)
+    doomed = [mount.name for mount in container.record.mounts if mount.type == "volume" and mount.anonymous]
+    container.record.state = State.REMOVING
+    if volumes and doomed:  # only the record knows of them: a crash on the way is finished at the next start
+        await context.keep(container, durable=False)
+    container.changed()
     for attachment in container.pending:
         attachment.release()
     container.pending.clear()
     try:
         await clean_up(context, container)
-        task = context.tasks.get(container.id)
-        if task is not None:
-            await task.delete()
         async with container.saving:  # a save that is on its way finds the folder, a later one knows it is gone
-            await to_the_end(_remove_sync, context, container, volumes=volumes)
+            rest = await to_the_end(_remove_sync, context, container, doomed if volumes else [])
             context.forget(container)
     except (EngineError, OSError) as error:
         container.removal_error = str(error)
@@ -80,21 +82,33 @@ async def _remove(context: Context, container: Container, *, volumes: bool) -> N
     container.removed = True
     container.changed()
     context.tell(container, "destroy")
+    context.janitor.bury(container, rest)
 
 
-def _remove_sync(context: Context, container: Container, *, volumes: bool) -> None:
-    """Snapshot, volumes, files; the record goes last, so that a crash on the way is finished at the next start."""
+def _remove_sync(context: Context, container: Container, doomed: list[str]) -> Callable[[], None]:
+    """Volumes, then record and snapshot: two renames, after which both are rubbish; what deletes them is returned."""
+    context.volumes.release(container.id)
+    for name in doomed:
+        if not context.volumes.users(name):
+            context.volumes.remove(name, force=True)
+    context.roots.drop(container.id)
+    context.store.doom(container.id)
     try:
-        context.snapshots.remove(container.id)
+        delete = context.snapshots.discard(container.id)
     except NotFound:
         log.debug("the snapshot of container %s is gone already", container.id[:12])
-    context.volumes.release(container.id)
-    if volumes:
-        for mount in container.record.mounts:
-            if mount.type == "volume" and mount.anonymous and not context.volumes.users(mount.name):
-                context.volumes.remove(mount.name, force=True)
-    shutil.rmtree(shm_folder(context, container.id), ignore_errors=True)
-    context.store.remove(container.id)
+        delete = None
+    except BaseException:
+        context.store.revive(container.id)
+        raise
+
+    def rest() -> None:
+        if delete is not None:
+            delete()
+        context.store.bury(container.id)
+        shutil.rmtree(shm_folder(context, container.id), ignore_errors=True)
+
+    return rest
 
 
 async def prune(context: Context, filters: Filters) -> tuple[list[str], int]:

@@ -5,6 +5,7 @@ cleaned up; restart policies are applied.
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
@@ -14,6 +15,7 @@ from scow.containers.container import Container, Record
 from scow.containers.context import Context
 from scow.containers.state import State
 from scow.errors import EngineError
+from scow.shim.protocol import STATE_NAME
 from scow.snapshots.snapshotter import ACTIVE
 from scow.tasks.task import ExitStatus, Task
 
@@ -32,6 +34,7 @@ async def restore(context: Context) -> None:
         context.add(container)
         _acquire_volumes(context, record)
     await asyncio.to_thread(_sweep_snapshots, context)
+    _sweep_tasks(context)
     for container in context.all():
         try:
             await _restore(context, container)
@@ -48,13 +51,30 @@ def _acquire_volumes(context: Context, record: Record) -> None:
                 log.error("container %s has lost a volume: %s", record.id[:12], error)
 
 
+def _sweep_tasks(context: Context) -> None:
+    """Forget the ended tasks of containers that were being removed when the daemon died."""
+    known = context.containers.keys() | context.store.damaged
+    for task in context.tasks.all():
+        if task.ended.done() and _ID.fullmatch(task.id) and task.id not in known:
+            context.background.start(task.delete(), f"forget task {task.id[:12]}")
+
+
 def _sweep_snapshots(context: Context) -> None:
-    """Remove the snapshots of containers that were being created when the daemon died. Blocking."""
+    """Remove the snapshots of containers that were being created when the daemon died, and make those anew that a power
+    cut took from containers just made. Blocking."""
     known = context.containers.keys() | context.store.damaged
     for info in list(context.snapshots.walk()):
         if info.kind == ACTIVE and _ID.fullmatch(info.name) and info.name not in known:
             log.info("removing the snapshot of %s, which was never finished", info.name[:12])
             context.snapshots.remove(info.name)
+    for container in context.all():
+        record = container.record
+        fresh = record.state is State.CREATED and not record.started and context.tasks.get(record.id) is None
+        if fresh and not context.snapshots.exists(record.id):
+            try:
+                context.snapshots.prepare(record.id, context.images.resolve(record.image_id).top)
+            except EngineError as error:
+                log.error("container %s has lost its files: %s", record.id[:12], error)
 
 
 async def _restore(context: Context, container: Container) -> None:
@@ -68,7 +88,8 @@ async def _restore(context: Context, container: Container) -> None:
         return
     if task is not None:
         status = await task.wait()
-        if record.state in (State.RUNNING, State.PAUSED) or record.started < task.started_at:
+        if record.state in (State.RUNNING, State.PAUSED) or record.finished < status.finished_at:
+            record.started = max(record.started, _start_of(task))
             await exits.ended(context, container, status, at_boot=True)
         await exits.clean_up(context, container)
         if await context.keep(container):
@@ -77,6 +98,14 @@ async def _restore(context: Context, container: Container) -> None:
         await exits.ended(context, container, ExitStatus(LOST, time.time_ns()), at_boot=True)
         await exits.clean_up(context, container)
     _what_next(context, container)
+
+
+def _start_of(task: Task) -> int:
+    """When an ended task began, in ns: by its own word, or by the age of what its shim noted then."""
+    if not task.started_at:
+        with contextlib.suppress(OSError):
+            return (task.directory / STATE_NAME).stat().st_mtime_ns
+    return task.started_at
 
 
 async def _adopt(context: Context, container: Container, task: Task) -> None:

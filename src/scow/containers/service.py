@@ -104,6 +104,8 @@ class Containers:
         if stop:
             await stop_all(self._context, timeout)
         await self._context.background.close()
+        await self._context.janitor.close()
+        self._context.roots.close()
 
     # -- finding --
 

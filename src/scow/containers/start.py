@@ -11,7 +11,7 @@ from scow.containers import exec as execs
 from scow.containers import exits, health, logs, networking, remove
 from scow.containers.container import Container, Health
 from scow.containers.context import Context
-from scow.containers.prepare import Prepared, prepare
+from scow.containers.prepare import Prepared, prepare, quick
 from scow.containers.state import START, State, require
 from scow.errors import EngineError, InvalidArgument, System
 from scow.networks.sandbox import Sandbox
@@ -79,13 +79,8 @@ async def run(context: Context, container: Container) -> None:
     record.oom_killed = False
     record.health = Health() if _probe(container) else None
     await context.moved(container, State.RUNNING, "start", durable=False)
-    context.background.start(_keep(context, container), f"save {container.id[:12]}")
     follow(context, container, task)
     await _take_size(container, task)
-
-
-async def _keep(context: Context, container: Container, *, durable: bool = True) -> None:
-    await context.keep(container, durable=durable)
 
 
 async def _launch(context: Context, container: Container) -> Task:
@@ -97,7 +92,7 @@ async def _launch(context: Context, container: Container) -> Task:
         request = LaunchRequest(
             id=container.id,
             spec=prepared.spec,
-            rootfs_fd=prepared.rootfs_fd,
+            rootfs_fd=prepared.root.fd,
             network_fd=sandbox.fd if sandbox is not None else None,
             stdin=container.record.config.open_stdin,
             log=logs.config_of(context, container),
@@ -116,6 +111,13 @@ async def _launch(context: Context, container: Container) -> Task:
 
 async def _both(context: Context, container: Container) -> tuple[Sandbox | None, Prepared]:
     """Network and root file system, made at the same time; if one fails the other is taken back."""
+    if quick(context, container.record):
+        ready = prepare(context, container)
+        try:
+            return await networking.connect(context, container), ready
+        except BaseException:
+            ready.close()
+            raise
     network, disk = await asyncio.gather(
         networking.connect(context, container),
         asyncio.to_thread(prepare, context, container),
@@ -181,7 +183,7 @@ def _out_of_memory(context: Context, container: Container, task: Task) -> None:
     if container.task is task:
         exits.out_of_memory(context, container)
         container.changed()
-        context.background.start(_keep(context, container, durable=False), f"save {container.id[:12]}")
+        context.janitor.soon(container)
 
 
 def watch_health(context: Context, container: Container) -> None:

@@ -1,8 +1,9 @@
 """Containers on disk: ``<root>/containers/<id>/config.json``, one object per file, replaced atomically.
 
-A folder without a readable config.json is what a crash during create or remove left: it is swept at `load`.
+A folder appears under its id whole, and goes by one rename; what a crash left of another name is swept at `load`.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -11,12 +12,14 @@ from pathlib import Path
 import msgspec
 
 from scow.containers.container import ID_LENGTH, Record
-from scow.errors import System
-from scow.fileio import atomic_write, fsync_dir, no_space, sweep_temporaries
+from scow.errors import NoSpace, System
+from scow.fileio import atomic_write, fsync_dir, no_space, sweep_temporaries, write_new
 
 log = logging.getLogger("scow.containers")
 
 CONFIG = "config.json"
+#: Marks a folder that is not a container yet.
+MADE = ".new"
 #: Marks a folder as being removed; what is in it no longer counts.
 DOOMED = ".removing"
 
@@ -40,18 +43,21 @@ class Store:
         return self.root / id
 
     def create(self, record: Record) -> None:
-        """Make the folder and write the record durably.
+        """Make the folder and write the record, durably: one fsync for the record, one for the folder's name.
 
         Raises:
             NoSpace, System: nothing is left behind.
         """
-        folder = self.folder(record.id)
+        made = self.root / (record.id + MADE)
         try:
-            folder.mkdir(mode=0o710)
+            made.mkdir(mode=0o710)
+            # A new file's own name is durable with it, as far as any file system of Linux is concerned.
+            write_new(made / CONFIG, encode(record))
+            made.rename(self.folder(record.id))
             fsync_dir(self.root)
-        except OSError as error:
-            raise _failure(error, record.id, folder) from error
-        self.write(record.id, encode(record))
+        except (OSError, NoSpace) as error:
+            shutil.rmtree(made, ignore_errors=True)
+            raise _failure(error, record.id, self.root) from error
 
     def write(self, id: str, data: bytes, *, durable: bool = True) -> None:  # noqa: A002
         """Replace the stored record by `data` (see `encode`): a reader sees the old one or the new one.
@@ -63,15 +69,34 @@ class Store:
         except OSError as error:
             raise _failure(error, id, self.folder(id)) from error
 
+    def doom(self, id: str) -> None:  # noqa: A002
+        """Forget the container: from now on its folder is rubbish. Dooming what is gone is not an error.
+
+        Not synced: a power cut may bring the container back, which its user can remove again.
+
+        Raises:
+            System: the kernel refused; nothing has changed.
+        """
+        try:
+            self.folder(id).rename(self.root / (id + DOOMED))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _failure(error, id, self.folder(id)) from error
+
+    def revive(self, id: str) -> None:  # noqa: A002
+        """Take `doom` back."""
+        with contextlib.suppress(OSError):
+            (self.root / (id + DOOMED)).rename(self.folder(id))
+
+    def bury(self, id: str) -> None:  # noqa: A002
+        """Delete the files of a doomed container; what cannot be deleted now is swept at the next start."""
+        shutil.rmtree(self.root / (id + DOOMED), ignore_errors=True)
+
     def remove(self, id: str) -> None:  # noqa: A002
         """Forget the container and delete its files; removing what is gone is not an error."""
-        folder = self.folder(id)
-        doomed = self.root / (id + DOOMED)
-        if not folder.exists():
-            return
-        folder.rename(doomed)
-        fsync_dir(self.root)
-        shutil.rmtree(doomed, ignore_errors=True)
+        self.doom(id)
+        self.bury(id)
 
     def load(self) -> list[Record]:
         """Every stored record, oldest first; half-made and half-removed folders are swept.
@@ -93,7 +118,9 @@ class Store:
         return sorted(records, key=lambda record: record.created)
 
 
-def _failure(error: OSError, id: str, folder: Path) -> Exception:  # noqa: A002
+def _failure(error: OSError | NoSpace, id: str, folder: Path) -> Exception:  # noqa: A002
     """The error of the taxonomy a failed write stands for."""
+    if isinstance(error, NoSpace):
+        return error
     found = no_space(error, folder)
     return found if found is not error else System(f"cannot save container {id} in {folder}: {error.strerror}")

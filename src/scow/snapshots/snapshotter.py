@@ -10,7 +10,7 @@ How pull and run use one::
 committed one below. Both live in one name space. Every method blocks and may be called from any thread.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,13 +40,23 @@ class Snapshotter(Protocol):
     def merged(self) -> bool:
         """Whether `upper` holds the whole tree (a whiteout deletes) or only what differs from the parents."""
 
-    def prepare(self, key: str, parent: str | None) -> None:
+    def prepare(self, key: str, parent: str | None, durable: bool = True) -> None:
         """Make an active snapshot on top of `parent` (None: empty).
+
+        Args:
+            durable: False leaves it to `sync` that it survives a power cut; the daemon it survives at once.
 
         Raises:
             AlreadyExists: the key is taken.
             NotFound: no committed snapshot `parent`.
             NoSpace: the disk is full.
+        """
+
+    def sync(self, key: str) -> None:
+        """Make durable what `prepare` has made and nobody has synced; anything else is left alone.
+
+        Raises:
+            NoSpace, System: the disk.
         """
 
     def mount(self, key_or_name: str, readonly: bool = False) -> int:
@@ -71,6 +81,13 @@ class Snapshotter(Protocol):
         Raises:
             NotFound: no such snapshot.
             Conflict: it has children.
+        """
+
+    def discard(self, key_or_name: str) -> Callable[[], None]:
+        """`remove`, but its files are deleted by the function that is returned: at leisure, and in a thread.
+
+        Raises:
+            NotFound, Conflict: as of `remove`.
         """
 
     def info(self, key_or_name: str) -> SnapshotInfo:

@@ -20,11 +20,11 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from scow.errors import AlreadyExists, Conflict, NoSpace, NotFound, System
-from scow.fileio import atomic_write, fsync_dir, no_space
+from scow.fileio import atomic_write, fsync_dir, no_space, sync_file, write_new
 from scow.snapshots.removal import remove_at
 from scow.snapshots.snapshotter import ACTIVE, COMMITTED, SnapshotInfo
 
@@ -48,13 +48,14 @@ class SnapshotStore:
         self._infos: dict[str, SnapshotInfo] = {}
         self._children: dict[str, int] = {}
         self._usage: dict[str, int] = {}
+        self._unsynced: set[str] = set()
         self._next = 1
         os.makedirs(root, mode=0o700, exist_ok=True)
         self._load()
 
     # ── the contract ──
 
-    def prepare(self, key: str, parent: str | None) -> None:
+    def prepare(self, key: str, parent: str | None, durable: bool = True) -> None:
         """See `Snapshotter.prepare`."""
         with self._lock:
             if key in self._infos:
@@ -68,14 +69,17 @@ class SnapshotStore:
         made = os.path.join(self.root, f"{_NEW}{number}")
         info = SnapshotInfo(key, ACTIVE, parent, _now())
         try:
-            self._make(made, info)
+            self._make(made, info, durable)
             with self._lock:
                 if key in self._infos:
                     raise AlreadyExists(f"snapshot {key} already exists")
                 os.rename(made, os.path.join(self.root, str(number)))
                 self._folders[key] = number
                 self._infos[key] = info
-            fsync_dir(self.root)
+                if not durable:
+                    self._unsynced.add(key)
+            if durable:
+                fsync_dir(self.root)
         except BaseException as error:
             with self._lock:
                 if parent is not None and self._folders.get(key) != number:
@@ -85,8 +89,25 @@ class SnapshotStore:
                 raise _failed(error, f"cannot make snapshot {key}") from error
             raise
 
+    def sync(self, key: str) -> None:
+        """See `Snapshotter.sync`."""
+        with self._lock:
+            if key not in self._unsynced:
+                return
+            self._unsynced.discard(key)
+            folder = self._folder(key)
+        try:
+            sync_file(os.path.join(folder, _META))
+            fsync_dir(folder)
+            fsync_dir(self.root)
+        except FileNotFoundError:
+            return  # removed meanwhile
+        except OSError as error:
+            raise _failed(error, f"cannot save snapshot {key}") from error
+
     def commit(self, name: str, key: str) -> None:
         """See `Snapshotter.commit`."""
+        self.sync(key)
         with self._lock:
             info = self._known(key)
             if info.kind != ACTIVE:
@@ -109,6 +130,10 @@ class SnapshotStore:
 
     def remove(self, key_or_name: str) -> None:
         """See `Snapshotter.remove`."""
+        self.discard(key_or_name)()
+
+    def discard(self, key_or_name: str) -> Callable[[], None]:
+        """See `Snapshotter.discard`."""
         with self._lock:
             info = self._known(key_or_name)
             if self._children.get(key_or_name):
@@ -120,9 +145,10 @@ class SnapshotStore:
                 raise _failed(error, f"cannot remove snapshot {key_or_name}") from error
             del self._infos[key_or_name], self._folders[key_or_name]
             self._usage.pop(key_or_name, None)
+            self._unsynced.discard(key_or_name)
             if info.parent is not None:
                 self._release(info.parent)
-        self._delete(f"{_TRASH}{number}")
+        return lambda: self._delete(f"{_TRASH}{number}")
 
     def info(self, key_or_name: str) -> SnapshotInfo:
         """See `Snapshotter.info`."""
@@ -193,13 +219,15 @@ class SnapshotStore:
 
     # ── the disk ──
 
-    def _make(self, made: str, info: SnapshotInfo) -> None:
+    def _make(self, made: str, info: SnapshotInfo, durable: bool) -> None:
         os.mkdir(made, 0o700)
         fs = os.path.join(made, "fs")
         os.mkdir(fs, 0o755)
         os.chmod(fs, 0o755)
         self._fill(made, info)
-        _write(made, info)
+        write_new(os.path.join(made, _META), _encode(info), durable=durable)
+        if durable:
+            fsync_dir(made)
 
     def _release(self, parent: str) -> None:
         left = self._children.get(parent, 0) - 1
@@ -253,9 +281,13 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
-def _write(folder: str, info: SnapshotInfo) -> None:
+def _encode(info: SnapshotInfo) -> bytes:
     document = {"name": info.name, "kind": info.kind, "parent": info.parent, "created": info.created}
-    atomic_write(os.path.join(folder, _META), json.dumps(document).encode())
+    return json.dumps(document).encode()
+
+
+def _write(folder: str, info: SnapshotInfo) -> None:
+    atomic_write(os.path.join(folder, _META), _encode(info))
 
 
 def _read(folder: str) -> SnapshotInfo | None:

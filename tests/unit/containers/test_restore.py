@@ -28,7 +28,7 @@ async def begin(house, name="web", **host):
 
 async def crash(house):
     """The daemon dies without a word and a new one comes up."""
-    await house.containers._context.background.close()
+    await house.die()
     house.reopen()
     await house.containers.open()
 
@@ -51,7 +51,7 @@ def test_what_runs_goes_on(tmp_path):
 def test_an_exit_meanwhile_is_recorded_once(tmp_path):
     async def story(house):
         id_ = await begin(house)
-        await house.containers._context.background.close()
+        await house.die()
         house.tasks.known[id_].end(5)
         await crash(house)
         container = house.containers.get(id_)
@@ -67,6 +67,7 @@ def test_an_exit_meanwhile_is_recorded_once(tmp_path):
 def test_a_container_lost_with_the_machine(tmp_path):
     async def story(house):
         id_ = await begin(house)
+        await house.saved()
         house.tasks.known.clear()
         await crash(house)
         assert house.containers.get(id_).record.exit_code == 255
@@ -129,6 +130,7 @@ def test_half_made_and_half_removed(tmp_path):
             await gone.until(lambda: gone.removed)
         with pytest.raises(NoSuchContainer):
             house.containers.get(id_)
+        await house.saved()
         assert not list((house.root / "containers").iterdir())
         assert not list(house.snapshots.root.iterdir())
 

@@ -1,0 +1,119 @@
+"""What may come after an answer: records that must become durable, tasks that have ended, files of what was removed.
+
+Nothing of this is lost with the daemon: until a record is saved, its task's own files say the same (`restore`), and what
+was removed goes by a name that is swept at the next start. `close` finishes all of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from scow.containers.background import to_the_end
+from scow.containers.container import Container
+from scow.errors import EngineError
+
+if TYPE_CHECKING:
+    from scow.containers.context import Context
+    from scow.tasks.task import Task
+
+log = logging.getLogger("scow.containers")
+
+#: Seconds until a change is made durable. Most containers that end within them are removed within them, too, and then
+#: cost the disk nothing at all.
+DELAY = 0.25
+#: Seconds `close` waits for cgroups and mounts of removed containers to be gone.
+PATIENCE = 5.0
+
+
+class Janitor:
+    """One per engine; its work runs in the background, a container at a time."""
+
+    def __init__(self, context: "Context") -> None:
+        self._context = context
+        self._dirty: dict[str, Container] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._work: set[asyncio.Task[None]] = set()
+
+    def soon(self, container: Container) -> None:
+        """Save the container's record durably within `DELAY`, and then let go of its ended task."""
+        self._dirty[container.id] = container
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(DELAY, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
+        self._begin(self._settle_all(), "settle containers")
+
+    def _begin(self, work: "asyncio._CoroutineLike[None]", name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._work.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+
+    async def _settle_all(self) -> None:
+        while self._dirty:
+            container = self._dirty.pop(next(iter(self._dirty)))
+            if not container.removed:
+                await self.settle(container)
+
+    async def settle(self, container: Container) -> None:
+        """Save the container's record now; its task, if that has ended, is forgotten: the record says it from now on."""
+        context = self._context
+        if not await context.keep(container):
+            return
+        task = context.tasks.get(container.id)
+        if task is not None and task.ended.done():
+            self._begin(self._forget(container, task), f"forget task {task.id[:12]}")
+
+    async def _forget(self, container: Container, task: "Task") -> None:
+        # Its cgroup and mounts may take a while to go: nobody shall wait for them behind the container's lock.
+        await asyncio.shield(task.removed)
+        async with container.lock:
+            if self._context.tasks.get(container.id) is task and container.task is not task:
+                await _delete(task)
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is done."""
+        return not self._dirty and not self._work
+
+    def bury(self, container: Container, rest: Callable[[], None]) -> None:
+        """Delete what a removed container leaves: its task once that is gone, and then its files, by `rest`."""
+        self._dirty.pop(container.id, None)
+        self._begin(self._bury(container, rest), f"bury {container.id[:12]}")
+
+    async def _bury(self, container: Container, rest: Callable[[], None]) -> None:
+        task = self._context.tasks.get(container.id)
+        if task is not None:
+            await _delete(task)
+        await to_the_end(rest)
+
+    async def close(self) -> None:
+        """Do now what waits for its time, and wait for what is under way."""
+        await self._settle_all()
+        if self._work:
+            await asyncio.wait(self._work, timeout=PATIENCE)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Stop where it is; the next daemon goes on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._dirty.clear()
+        for task in list(self._work):
+            task.cancel()
+        if self._work:
+            await asyncio.wait(self._work)
+
+
+async def _delete(task: "Task") -> None:
+    try:
+        await task.delete()
+    except EngineError as error:
+        log.error("task %s could not be deleted: %s", task.id[:12], error)
