@@ -117,6 +117,7 @@ def _nothing_grows(own_world: World, life: Life) -> None:
         life.tidy()
 
     all_of_it(5)
+    assert footprint.settled(own_world)
     before = footprint.Vitals(daemon), footprint.Vitals(keeper)
     files, tasks, links = footprint.data_files(own_world), footprint.exec_files(own_world), footprint.links(own_world)
     processes = len(footprint.processes(own_world))
@@ -128,13 +129,14 @@ def _nothing_grows(own_world: World, life: Life) -> None:
         assert new.mounts == old.mounts
     assert after[0].resident <= before[0].resident + MAX_GROWTH, (before, after)
     assert after[1].resident <= before[1].resident + (MAX_GROWTH >> 2), (before, after)
+    assert footprint.settled(own_world)
     assert footprint.data_files(own_world) == files
     assert footprint.exec_files(own_world) == tasks
     assert footprint.links(own_world) == links
     assert footprint.published(own_world) == []
     assert len(footprint.processes(own_world)) <= processes + 2  # parked shims come and go
     client.delete("/containers/resident?force=1")
-    assert footprint.cgroups(life.ids) == []
+    assert footprint.settled(own_world, life.ids)
 
 
 def settled(pid: int, before: footprint.Vitals) -> footprint.Vitals:

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -42,6 +43,21 @@ def cgroups(ids: Collection[str]) -> list[str]:
     return [str(path) for path in Path("/sys/fs/cgroup").glob("*/scow/*") if path.name in ids] + [
         str(path) for path in Path("/sys/fs/cgroup/scow").glob("*") if path.name in ids
     ]
+
+
+def settled(world: World, ids: Collection[str] = ()) -> bool:
+    """Wait until the engine has put away what its answers left: removed files, ended tasks, cgroups of `ids`."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        names = {
+            path.name for folder in ("containers", "snapshots") for path in (world.root / "data" / folder).glob("*")
+        }
+        tasks = {path.name for path in (world.root / "run" / "tasks").glob("*")}
+        rubbish = [name for name in names if name.endswith(".removing") or name.startswith("rm-")]
+        if not rubbish and not tasks - names and not cgroups(ids):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def links(world: World) -> list[str]:

@@ -1,7 +1,7 @@
 """What may come after an answer: records that must become durable, tasks that have ended, files of what was removed.
 
-Nothing of this is lost with the daemon: until a record is saved, its task's own files say the same (`restore`), and what
-was removed goes by a name that is swept at the next start. `close` finishes all of it.
+Nothing of this is lost with the daemon: until a record is saved, its task's own files say the same (`restore`), and
+what was removed goes by a name that is swept at the next start. `close` finishes all of it.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Janitor:
                 await self.settle(container)
 
     async def settle(self, container: Container) -> None:
-        """Save the container's record now; its task, if that has ended, is forgotten: the record says it from now on."""
+        """Save the container's record now, and forget its task if that has ended: the record says it from now on."""
         context = self._context
         if not await context.keep(container):
             return

@@ -1,8 +1,8 @@
 """Root file systems mounted ahead: made with the container, used by its first start.
 
-A mount belongs to one place at a time: here, or with whoever took it. At most `LIMIT` are held, the youngest; a container
-whose mount was dropped (or whose daemon was another) gets a new one at its start. Whoever else mounts a container's
-snapshot drops this one first: two mounts with the same upper folder do not see each other's changes.
+A mount belongs to one place at a time: here, or with whoever took it. At most `LIMIT` are held, the youngest; a
+container whose mount was dropped (or whose daemon was another) gets a new one at its start. Whoever else mounts a
+container's snapshot drops this one first: two mounts with the same upper folder do not see each other's changes.
 """
 
 import os
@@ -59,8 +59,8 @@ class Roots:
         if found is not None:
             found.close()
 
-    def __contains__(self, id: object) -> bool:
-        return id in self._held
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
 
     def __len__(self) -> int:
         return len(self._held)
