@@ -72,7 +72,7 @@ class Context:
         self.events = events
         self.config = config
         self.background = Background()
-        self.janitor = Janitor(self)
+        self.janitor = Janitor(tasks, self.keep)
         self.roots = Roots()
         self.closing = False
         self.containers: dict[str, Container] = {}

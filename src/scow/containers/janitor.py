@@ -6,7 +6,7 @@ what was removed goes by a name that is swept at the next start. `close` finishe
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from scow.containers.background import to_the_end
@@ -14,8 +14,8 @@ from scow.containers.container import Container
 from scow.errors import EngineError
 
 if TYPE_CHECKING:
-    from scow.containers.context import Context
     from scow.tasks.task import Task
+    from scow.tasks.tasks import Tasks
 
 log = logging.getLogger("scow.containers")
 
@@ -27,10 +27,15 @@ PATIENCE = 5.0
 
 
 class Janitor:
-    """One per engine; its work runs in the background, a container at a time."""
+    """One per engine; its work runs in the background, a container at a time.
 
-    def __init__(self, context: "Context") -> None:
-        self._context = context
+    Args:
+        keep: saves a container's record durably; whether it did.
+    """
+
+    def __init__(self, tasks: "Tasks", keep: Callable[[Container], Awaitable[bool]]) -> None:
+        self._tasks = tasks
+        self._keep = keep
         self._dirty: dict[str, Container] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._work: set[asyncio.Task[None]] = set()
@@ -63,10 +68,9 @@ class Janitor:
 
     async def settle(self, container: Container) -> None:
         """Save the container's record now, and forget its task if that has ended: the record says it from now on."""
-        context = self._context
-        if not await context.keep(container):
+        if not await self._keep(container):
             return
-        task = context.tasks.get(container.id)
+        task = self._tasks.get(container.id)
         if task is not None and task.ended.done():
             self._begin(self._forget(container, task), f"forget task {task.id[:12]}")
 
@@ -74,7 +78,7 @@ class Janitor:
         # Its cgroup and mounts may take a while to go: nobody shall wait for them behind the container's lock.
         await asyncio.shield(task.removed)
         async with container.lock:
-            if self._context.tasks.get(container.id) is task and container.task is not task:
+            if self._tasks.get(container.id) is task and container.task is not task:
                 await _delete(task)
 
     @property
@@ -88,7 +92,7 @@ class Janitor:
         self._begin(self._bury(container, rest), f"bury {container.id[:12]}")
 
     async def _bury(self, container: Container, rest: Callable[[], None]) -> None:
-        task = self._context.tasks.get(container.id)
+        task = self._tasks.get(container.id)
         if task is not None:
             await _delete(task)
         await to_the_end(rest)
