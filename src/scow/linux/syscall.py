@@ -21,6 +21,7 @@ NUMBERS: dict[str, tuple[int, int]] = {
     "copy_file_range": (326, 285),
     "execveat": (322, 281),
     "fchmodat2": (452, 452),
+    "fallocate": (285, 47),
     "fsconfig": (431, 431),
     "fsmount": (432, 432),
     "fsopen": (430, 430),

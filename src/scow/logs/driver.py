@@ -17,13 +17,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol
 
+    from scow.logs.cursor import Cursor
+
     class Writer(Protocol):
         """Keeps one container's output. `dropped` counts bytes that did not fit on the disk."""
 
         dropped: int
+        cursor: Cursor | None
 
         def write(self, stream: int, data: bytes, when_ns: int) -> None:
             """Append what stream 1 or 2 said at `when_ns`; never raises for want of space (see `dropped`)."""
+
+        def clear(self) -> None:
+            """Remove what was kept so far.
+
+            Raises:
+                Unsupported: it is kept where it cannot be removed.
+            """
 
         def close(self) -> None:
             """Write what is held back and let the files go."""
@@ -55,8 +65,11 @@ class LogConfig:
         self.attributes = dict(attributes or {})
 
 
-def open_writer(config: LogConfig) -> Writer:
+def open_writer(config: LogConfig, cursor: Cursor | None = None) -> Writer:
     """A writer that goes on where an earlier one was cut off, at whatever byte.
+
+    Args:
+        cursor: where it notes how far it has come, and an earlier one has.
 
     Raises:
         InvalidArgument: unknown driver or options.
@@ -65,11 +78,11 @@ def open_writer(config: LogConfig) -> Writer:
     if config.driver == "local":
         from scow.logs.local import LocalWriter
 
-        return LocalWriter(config.path, config.options)
+        return LocalWriter(config.path, config.options, cursor)
     if config.driver == "json-file":
         from scow.logs.jsonfile import JsonWriter
 
-        return JsonWriter(config.path, config.options, config.attributes)
+        return JsonWriter(config.path, config.options, config.attributes, cursor)
     if config.driver == "none":
         from scow.logs.none import NullWriter
 

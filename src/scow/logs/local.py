@@ -12,12 +12,14 @@ import os
 import struct
 
 from scow.errors import InvalidArgument
+from scow.logs.filewriter import FileWriter
 from scow.logs.options import limits
-from scow.logs.rotate import Rotation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from scow.logs.cursor import Cursor
 
 MAGIC = b"SCOWLOG1"
 FILE_HEADER = len(MAGIC) + 8
@@ -80,114 +82,76 @@ def whole_length(fd: int, key: Key, size: int) -> int:
         at = end
 
 
-class LocalWriter:
+class LocalWriter(FileWriter):
     """Appends records to ``path``; see the module for what survives what."""
 
-    __slots__ = ("_fd", "_key", "_largest", "_last", "_lost", "_middle", "_path", "_rotation", "_size", "dropped")
+    __slots__ = ("_key", "_largest", "_middle")
 
-    def __init__(self, path: str, options: Mapping[str, str]) -> None:
-        self._path = path
-        self._rotation = Rotation(path, limits("local", dict(options)))
-        self._largest = min(LARGEST, max(4096, self._rotation.max_size))
-        self._last = 0
+    def __init__(self, path: str, options: Mapping[str, str], cursor: Cursor | None = None) -> None:
+        rotation = limits("local", dict(options))
+        self._largest = min(LARGEST, max(4096, rotation.max_size))
         self._middle = [False, False, False]
-        self.dropped = 0
-        self._lost = 0
-        self._fd = -1
-        self._size = 0
-        self._open()
+        super().__init__(path, rotation, cursor)
+        if cursor is not None:
+            self._middle = list(cursor.open)
 
-    def _open(self) -> None:
-        """Open the newest file, mending its end, or begin it.
+    def _mend(self, fd: int, size: int, inode: int) -> int:
+        """Cut a torn last record off, or make the header.
 
         Raises:
             InvalidArgument: there is a file of another kind.
         """
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-        try:
-            size = os.fstat(fd).st_size
-            key = read_key(fd)
-            if key is None and size >= FILE_HEADER:
-                raise InvalidArgument(f"{self._path} is not a log of the local driver: move it away")
-            if key is None:  # new, or its header was cut short
-                os.ftruncate(fd, 0)
-                random = os.urandom(8)
-                os.write(fd, MAGIC + random)
-                key, size = Key(random), FILE_HEADER
-            whole = whole_length(fd, key, size)
-            if whole < size:
-                os.ftruncate(fd, whole)
-        except BaseException:
-            os.close(fd)
-            raise
-        self._fd, self._key, self._size = fd, key, whole
+        key = read_key(fd)
+        if key is None and size >= FILE_HEADER:
+            raise InvalidArgument(f"{self._path} is not a log of the local driver: move it away")
+        if key is None:  # new, or its header was cut short
+            os.ftruncate(fd, 0)
+            random = os.urandom(8)
+            os.write(fd, MAGIC + random)
+            key, size = Key(random), FILE_HEADER
+        self._key = key
+        whole = whole_length(fd, key, size)
+        torn = self.cursor.unfinished(inode, size) if self.cursor is not None else None
+        if self.cursor is not None and torn is not None:
+            offset, stream, start, _end = torn
+            whole = offset
+            self.cursor.take_back(stream, start)
+        if whole < size:
+            os.ftruncate(fd, whole)
+        return whole
 
     def write(self, stream: int, data: bytes, when_ns: int) -> None:
         """Append a chunk; a full disk costs the chunk, is counted in `dropped`, and noted once there is room again."""
         if not data:
             return
+        when_ns = self._time(when_ns)
         if len(data) <= self._largest:
-            self._append(stream, data, when_ns, CONTINUES if self._middle[stream] else 0)
+            self._append(stream, data, when_ns)
         else:
             view = memoryview(data)
             for at in range(0, len(data), self._largest):
-                going_on = at or self._middle[stream]
-                self._append(stream, view[at : at + self._largest], when_ns, CONTINUES if going_on else 0)
-        self._middle[stream] = data[-1] != 10
+                self._append(stream, view[at : at + self._largest], when_ns)
 
-    def _append(self, stream: int, data: bytes | memoryview, when_ns: int, flags: int) -> None:
+    def _append(self, stream: int, data: bytes | memoryview, when_ns: int) -> None:
+        flags = CONTINUES if self._middle[stream] else 0
+        self._middle[stream] = data[-1] != 10
+        length = len(data)
         try:
-            if self._rotation.max_size and self._size > FILE_HEADER:
-                if self._size + len(data) + OVERHEAD > self._rotation.max_size:
-                    self._renew()
+            most = self._rotation.max_size
+            if most and self._size > FILE_HEADER and self._size + length + OVERHEAD > most:
+                self._renew()
             elif self._fd < 0:
                 self._open()
-            if self._lost:
-                text = f"[scow: {self._lost} bytes of output were lost here: the disk was full]\n".encode()
-                self._put(2, text, when_ns, NOTE)
-                self._lost = 0
-            self._put(stream, data, when_ns, flags)
+            self._tell_lost()
+            self._put(self._record(stream, data, when_ns, flags), stream, length, self._middle[stream])
         except OSError:
-            self.dropped += len(data)
-            self._lost += len(data)
+            self._drop(stream, length)
 
-    def _renew(self) -> None:
-        """Begin a new file."""
-        self._rotation.rotate()
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._size = -1, 0
-        self._open()
+    def _record(
+        self, stream: int, data: bytes | memoryview, when_ns: int, flags: int
+    ) -> tuple[bytes, bytes | memoryview, bytes]:
+        header = HEADER.pack(len(data), stream, flags, self._key.guard, when_ns)
+        return header, data, FOOTER.pack(len(data) ^ self._key.length)
 
-    def _put(self, stream: int, data: bytes | memoryview, when_ns: int, flags: int) -> None:
-        """One record, whole or not at all."""
-        self._last = when_ns = max(when_ns, self._last)
-        length = len(data)
-        header = HEADER.pack(length, stream, flags, self._key.guard, when_ns)
-        footer = FOOTER.pack(length ^ self._key.length)
-        total = length + OVERHEAD
-        written = os.writev(self._fd, (header, data, footer))
-        if written != total:
-            rest = memoryview(header + bytes(data) + footer)[written:]
-            try:
-                while rest:
-                    rest = rest[os.write(self._fd, rest) :]
-            except OSError:
-                self._take_back()
-                raise
-        self._size += total
-
-    def _take_back(self) -> None:
-        """Cut half a record off; if even that fails, opening the file anew will."""
-        try:
-            os.ftruncate(self._fd, self._size)
-        except OSError:
-            os.close(self._fd)
-            self._fd = -1
-
-    def close(self) -> None:
-        """Let the file go."""
-        self._rotation.close()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def _note(self, text: bytes, when_ns: int) -> bytes:
+        return b"".join(self._record(2, text, when_ns, NOTE))

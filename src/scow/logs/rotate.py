@@ -33,6 +33,20 @@ def folder_lock(path: str, exclusive: bool) -> Iterator[int]:
         os.close(folder_fd)
 
 
+def remove_files(path: str) -> None:
+    """Remove every file of the log at `path`; whoever holds one open keeps what it holds.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    with folder_lock(path, exclusive=True) as folder_fd:
+        stem = os.path.basename(path)
+        for name in os.listdir(folder_fd):
+            number = name.removeprefix(f"{stem}.").removesuffix(".gz")
+            if name == stem or (name.startswith(f"{stem}.") and number.isdecimal()):
+                os.unlink(name, dir_fd=folder_fd)
+
+
 class Rotation:
     """Moves the files of one log; owned by its writer."""
 

@@ -20,7 +20,7 @@ from scow.fileio import atomic_write
 from scow.linux import pidfd, proc, pty
 from scow.linux.constants import PR_SET_CHILD_SUBREAPER
 from scow.linux.namespaces import open_namespace
-from scow.logs.driver import LogConfig, open_writer
+from scow.logs.driver import LogConfig
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import Following, Started, adopt, begin, park, parked_group, unpark
@@ -31,6 +31,7 @@ from scow.shim import oom, protocol, reaper
 from scow.shim.loop import READ, Loop
 from scow.shim.protocol import Streams
 from scow.shim.streams import Stdio
+from scow.shim.tap import Tap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Shim:
             self._follow(child, self._begin(stdio))
             # Meanwhile, on the other processor:
             if self.request["log"] is not None:
-                self.log = open_writer(LogConfig(**self.request["log"]))
+                self.log = Tap(LogConfig(**self.request["log"]), self.directory)
             self._record_state(child)
             self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
             self.loop.watch(self.listener.fileno(), READ, self._accept)
@@ -295,8 +296,7 @@ class Shim:
         stdio.read_rest()
         if first and self.log is not None:
             stdio.log = None
-            with contextlib.suppress(OSError):
-                self.log.close()
+            self.log.close()
         told = reaper.record(status, oom_killed)
         if first:
             self.exit = told

@@ -15,7 +15,9 @@ import sys
 import time
 
 from scow.api import streams as frames
+from scow.linux import memory
 from scow.shim.loop import READ, WRITE, Loop
+from scow.shim.tap import CHUNK, Tap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     from scow.shim.protocol import Streams
 
 
-#: Most bytes read at a time.
-CHUNK = 256 << 10
+#: Size of a chunk after which, and seconds of quiet after which, memory is given back.
+MUCH, QUIET = 64 << 10, 1.0
 #: Bytes waiting for one attached socket at which the container is made to wait, and at which it goes on.
 HIGH, LOW = 1 << 20, 256 << 10
 #: Bytes waiting for the container's stdin at which no more is taken from those attached.
@@ -60,6 +62,7 @@ class Stdio:
         sources: (descriptor, stream number) of what it writes; one master with a terminal.
         stdin: where to write its input, None if it has none; the master with a terminal.
         terminal: bytes go raw, without frames.
+        log: where the output is kept; with a `Tap` and no terminal nothing of it is lost with this process.
         drained: called once, when nothing more can come and everything has been handed over.
     """
 
@@ -84,7 +87,7 @@ class Stdio:
         sources: list[tuple[int, int]],
         stdin: int | None,
         terminal: bool,
-        log: Writer | None,
+        log: Writer | Tap | None,
         drained: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -126,8 +129,10 @@ class Stdio:
 
     def _read(self, fd: int) -> bool:
         """Move one chunk; False when there is none (now, or ever again)."""
+        stream = self._sources[fd]
+        tap = self.log if isinstance(self.log, Tap) and not self.terminal else None
         try:
-            data = os.read(fd, CHUNK)
+            data = os.read(fd, CHUNK) if tap is None else tap.take(fd, stream)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -137,8 +142,9 @@ class Stdio:
         if not data:
             self._close_source(fd)
             return False
-        stream = self._sources[fd]
-        if self.log is not None:
+        if len(data) >= MUCH:
+            self._loop.at("trim", QUIET, memory.trim)
+        if tap is None and self.log is not None:
             try:
                 self.log.write(stream, data, time.time_ns())
             except OSError as error:
