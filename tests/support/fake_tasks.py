@@ -35,7 +35,7 @@ class FakeExec:
     async def resize(self, rows, cols):
         self.sizes.append((rows, cols))
 
-    async def kill(self, signal):
+    async def kill(self, signal, *, everyone=False):
         if not self.ended.done():
             self.end(128 + signal)
 
@@ -57,6 +57,7 @@ class FakeTask:
         self.sizes = []
         self.updates = []
         self.execs = []
+        self.forgotten = []
         self.deleted = False
         self.ended = asyncio.get_running_loop().create_future()
         self.removed = asyncio.get_running_loop().create_future()
@@ -113,6 +114,12 @@ class FakeTask:
         if attachment is not None:
             attachment.release()
         return made
+
+    def forget_exec(self, exec_id):
+        self.forgotten.append(exec_id)
+
+    def forget_ended_execs(self):
+        self.forgotten.append("ended")
 
     def root_fd(self):
         return os.open(self._tasks.root / self.id, os.O_PATH)

@@ -198,6 +198,8 @@ class HostConfig(Resources):
     isolation: str = ""
     init: bool | None = None
     masked_paths: list[str] | None = None
+    #: Scow's own: what is done when the health check fails: none, restart, stop or kill.
+    health_on_failure: str = ""
     readonly_paths: list[str] | None = None
 
 
@@ -233,8 +235,7 @@ class UpdateBody(Resources):
     """The body of ``POST /containers/{id}/update``."""
 
     restart_policy: RestartPolicy | None = None
-    memory_swap: int = 0
-    oom_kill_disable: bool = False
+    health_on_failure: str = ""
 
 
 class ExecConfig(Wire):
@@ -266,7 +267,7 @@ class ExecStart(Wire):
 LEFT_OUT_WHEN_EMPTY = frozenset(
     {"ExposedPorts", "Healthcheck", "ArgsEscaped", "NetworkDisabled", "MacAddress", "OnBuild", "StopSignal"}
     | {"StopTimeout", "Shell", "Annotations", "StorageOpt", "Tmpfs", "Mounts", "Sysctls", "Init", "StartInterval"}
-    | {"StartPeriod", "Interval", "Timeout", "Retries"}
+    | {"StartPeriod", "Interval", "Timeout", "Retries", "HealthOnFailure"}
 )
 
 

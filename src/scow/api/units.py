@@ -104,6 +104,25 @@ def _is_number(text: str) -> bool:
     return (whole + fraction).isascii() and (whole + fraction).isdigit() and len(text) <= 24
 
 
+def go_duration(duration: int) -> str:
+    """Nanoseconds as Go prints them: "30s", "1m30s", "1h0m0s", "1.5s", "100ms", "0s"."""
+    if duration < SECOND:
+        for unit, length in (("ms", 1_000_000), ("µs", 1000)):
+            if duration >= length:
+                return f"{_decimal(duration, length)}{unit}"
+        return f"{duration}ns" if duration else "0s"
+    minutes, rest = divmod(duration, 60 * SECOND)
+    text = f"{_decimal(rest, SECOND)}s"
+    if minutes >= 60:
+        return f"{minutes // 60}h{minutes % 60}m{text}"
+    return f"{minutes}m{text}" if minutes else text
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    return f"{whole}.{rest:0{len(str(unit)) - 1}d}".rstrip("0").rstrip(".")
+
+
 def human_duration(duration: int) -> str:
     """Nanoseconds → "Less than a second", "5 seconds", "About an hour", "3 weeks", as Docker's lists print."""
     seconds = duration // SECOND

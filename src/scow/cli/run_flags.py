@@ -78,6 +78,10 @@ TABLE: tuple[tuple[Flag, str], ...] = (
     (Flag("group-add", "list", "Add additional groups to join"), "HostConfig.GroupAdd"),
     (Flag("health-cmd", "string", "Command to run to check health"), ""),
     (Flag("health-interval", "duration", "Time between running the check (ms|s|m|h) (default 0s)"), ""),
+    (
+        Flag("health-on-failure", "string", "Action when unhealthy: none, restart, stop or kill (default none)"),
+        "HostConfig.HealthOnFailure",
+    ),
     (Flag("health-retries", "int", "Consecutive failures needed to report unhealthy"), ""),
     (
         Flag(

@@ -60,7 +60,7 @@ async def create(context: Context, name: str, body: CreateBody, platform: str = 
     if not platform:
         warnings += _platform_warnings(image)
     config = merge(_plain(body), image.config.config)
-    validate.check_merged(config)
+    validate.check_merged(config, body.host_config)
     host = finish_host(body.host_config, context.config)
     logs.check(host.log_config.type, host.log_config.config)
     try:

@@ -244,6 +244,9 @@ async def _follow(context: Context, found: Exec, task: ExecTask) -> None:
     """Record the end of an exec, whoever else waits for it."""
     status = await task.wait()
     _ended(context, found, status.code)
+    container = context.containers.get(found.container_id)
+    if container is not None and container.task is not None:
+        container.task.forget_exec(found.id)
 
 
 def _ended(context: Context, found: Exec, code: int) -> None:
@@ -285,8 +288,15 @@ async def resize(context: Context, exec_id: str, rows: int, cols: int) -> None:
 # -- probes --
 
 
-async def probe(context: Context, container: Container, argv: list[str]) -> tuple[int, bytes]:
-    """Run a health check's command: (exit code, output). Cancelling it kills the command."""
+async def probe(context: Context, container: Container, argv: list[str], output: bytearray) -> int:
+    """Run a health check's command to its end; its exit code. Cancelling it kills the command and what it started.
+
+    Args:
+        output: gets what the command writes, a little more than `MAX_OUTPUT` bytes at most.
+
+    Raises:
+        EngineError: it could not be started.
+    """
     exec_id = secrets.token_hex(32)
     attachment = Attachment.open(stdin=False, stdout=True, stderr=True)
     config = ExecConfig(cmd=argv)
@@ -295,33 +305,37 @@ async def probe(context: Context, container: Container, argv: list[str]) -> tupl
     task = None
     try:
         task = await _start(context, container, exec_id, config, argv, None, attachment)
-        output = await _collect(attachment)
+        await _collect(attachment, output)
         status = await task.wait()
-    except EngineError as error:
-        return exit_code_of(error), str(error).encode()
     except asyncio.CancelledError:
         if task is not None:
-            context.background.start(_kill(task), f"end probe of {container.id[:12]}")
+            context.background.start(_end_probe(container, task), f"end probe of {container.id[:12]}")
         raise
     finally:
         attachment.close()
     context.tell(container, "exec_die", execID=exec_id, exitCode=str(status.code))
-    return status.code, output
+    _forget_probe(container, exec_id)
+    return status.code
 
 
-async def _kill(task: ExecTask) -> None:
+async def _end_probe(container: Container, task: ExecTask) -> None:
+    """Kill a probe and the rest of its session, which a shell's own death would leave running."""
     try:
-        await task.kill(SIGKILL)
+        await task.kill(SIGKILL, everyone=True)
+        await task.wait()
     except EngineError as error:
         log.debug("a probe had already ended: %s", error)
+    _forget_probe(container, task.id)
 
 
-async def _collect(attachment: Attachment) -> bytes:
-    """The payload of the frames, at most `MAX_OUTPUT` bytes of it; the rest is read and dropped."""
+def _forget_probe(container: Container, exec_id: str) -> None:
+    if container.task is not None:
+        container.task.forget_exec(exec_id)
+
+
+async def _collect(attachment: Attachment, kept: bytearray) -> None:
+    """Add the payload of the frames to `kept`, one byte more than `MAX_OUTPUT` at most; the rest is dropped."""
     decoder = Decoder()
-    kept = bytearray()
     while data := await attachment.read():
         for _, piece in decoder.feed(data):
-            if len(kept) < MAX_OUTPUT:
-                kept += piece[: MAX_OUTPUT - len(kept)]
-    return bytes(kept)
+            kept += piece[: max(0, MAX_OUTPUT + 1 - len(kept))]

@@ -52,7 +52,7 @@ async def ended(context: Context, container: Container, status: ExitStatus, *, a
     record.error = status.error
     record.finished = status.finished_at
     if record.health is not None:
-        record.health.status = "unhealthy" if record.health.status == "unhealthy" else "starting"
+        record.health.status = "unhealthy"  # nobody probes: what Docker says of it then
     delay = None if at_boot else _delay(context, container)
     lived = max(record.finished - record.started, 0) // 1_000_000_000
     if status.oom_killed and not record.oom_killed:

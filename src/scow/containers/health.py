@@ -1,4 +1,4 @@
-"""Health checks: the probe of a container run at its interval, and what its results mean.
+"""Health checks: the probe of a container run at its interval, what its results mean, and what is done about them.
 
 `judge` is the rule, pure; `watch` is the loop that belongs to one run of a container and is cancelled with it.
 """
@@ -8,8 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 from scow.api.containers import HealthConfig
+from scow.api.units import go_duration
 from scow.containers.container import Container, Health, ProbeResult
 from scow.containers.context import Context
+from scow.errors import EngineError
 
 #: Docker's defaults, in ns.
 INTERVAL = 30_000_000_000
@@ -21,8 +23,14 @@ MAX_LOG = 5
 MAX_OUTPUT = 4096
 SHELL = ["/bin/sh", "-c"]
 
-#: Runs a probe's command: (exit code, output of at most `MAX_OUTPUT` bytes). Cancelling it kills the command.
-Runner = Callable[[list[str]], Awaitable[tuple[int, bytes]]]
+#: What may be done about a container that has become unhealthy (``HostConfig.HealthOnFailure``, "" is "none").
+ACTIONS = ("", "none", "restart", "stop", "kill")
+#: Exit code of a probe that did not end by itself, or could not be started.
+NO_ANSWER = -1
+
+#: Runs a probe's command and puts what it writes into the buffer, a little more than `MAX_OUTPUT` bytes at most; its
+#: exit code. Cancelling it kills the command.
+Runner = Callable[[list[str], bytearray], Awaitable[int]]
 
 
 def command(probe: HealthConfig, shell: list[str] | None) -> list[str] | None:
@@ -57,38 +65,60 @@ def pause_before(probe: HealthConfig, *, starting: bool) -> float:
     return interval / 1e9
 
 
-async def watch(context: Context, container: Container, probe: HealthConfig, argv: list[str], run: Runner) -> None:
-    """Probe again and again, record and tell; ends only by being cancelled."""
-    began = time.monotonic_ns()
+async def watch(
+    context: Context,
+    container: Container,
+    probe: HealthConfig,
+    argv: list[str],
+    run: Runner,
+    act: Callable[[], Awaitable[None]],
+) -> None:
+    """Probe again and again, record and tell; ends only by being cancelled.
+
+    Args:
+        act: called after each probe that finds the container unhealthy.
+    """
     if container.record.health is None:
         container.record.health = Health()
     while True:
-        starting = _starting(container, probe, began)
-        await asyncio.sleep(pause_before(probe, starting=starting))
-        result = await probe_once(argv, run, (probe.timeout or TIMEOUT) / 1e9)
+        await asyncio.sleep(pause_before(probe, starting=_starting(container, probe, time.time_ns())))
+        result = await probe_once(argv, run, probe.timeout or TIMEOUT)
         old = container.record.health or Health()
-        new = judge(old, result, retries=probe.retries, starting=_starting(container, probe, began))
+        starting = _starting(container, probe, result.start)
+        new = judge(old, result, retries=probe.retries, starting=starting)
         container.record.health = new
         await context.save(container, durable=False)
         container.changed()
         if new.status != old.status:
             context.tell(container, f"health_status: {new.status}")
+        if new.status == "unhealthy" and result.exit_code:
+            await act()
 
 
-def _starting(container: Container, probe: HealthConfig, began: int) -> bool:
+def _starting(container: Container, probe: HealthConfig, now: int) -> bool:
     """Whether the start period still excuses failures: it ends with its time or the first success."""
     health = container.record.health
     status = health.status if health is not None else "starting"
-    return status == "starting" and time.monotonic_ns() - began < probe.start_period
+    return status == "starting" and now - container.record.started < probe.start_period
 
 
-async def probe_once(argv: list[str], run: Runner, timeout: float) -> ProbeResult:
-    """Run the probe once; one that takes longer than `timeout` seconds is killed and counts as -1."""
+async def probe_once(argv: list[str], run: Runner, timeout: int) -> ProbeResult:
+    """Run the probe once; one that takes longer than `timeout` ns is killed and counts as `NO_ANSWER`."""
     start = time.time_ns()
+    output = bytearray()
     try:
-        async with asyncio.timeout(timeout):
-            code, output = await run(argv)
-        text = output[:MAX_OUTPUT].decode("utf-8", "replace")
+        async with asyncio.timeout(timeout / 1e9):
+            code = await run(argv, output)
+        text = _text(output)
     except TimeoutError:
-        code, text = -1, f"Health check exceeded timeout ({timeout:g}s)"
+        code, text = NO_ANSWER, f"Health check exceeded timeout ({go_duration(timeout)})"
+        if output:
+            text += f": {_text(output)}"
+    except EngineError as error:
+        code, text = NO_ANSWER, str(error)
     return ProbeResult(start=start, end=time.time_ns(), exit_code=code, output=text)
+
+
+def _text(output: bytearray) -> str:
+    """What is kept of a probe's output; three dots tell of more."""
+    return output[:MAX_OUTPUT].decode("utf-8", "replace") + ("..." if len(output) > MAX_OUTPUT else "")

@@ -114,6 +114,7 @@ async def _adopt(context: Context, container: Container, task: Task) -> None:
     container.task = task
     if task.paused and record.state is not State.PAUSED:
         await task.resume()  # nobody paused it: a commit held it still when the daemon died
+    task.forget_ended_execs()  # execs live in memory: nobody knows those of the daemon before
     record.pid = task.pid
     record.started = task.started_at
     await context.moved(container, State.PAUSED if task.paused else State.RUNNING)

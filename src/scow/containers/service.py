@@ -39,7 +39,7 @@ from scow.containers.context import ContainersConfig, Context
 from scow.containers.flow import inlet, produced
 from scow.containers.listing import Selection
 from scow.containers.logs import LogsRequest
-from scow.containers.state import RESIZE, START, require
+from scow.containers.state import RESIZE, require
 from scow.containers.stop import SIGKILL, stop_all
 from scow.errors import EngineError
 from scow.images.image import Image
@@ -215,16 +215,7 @@ class Containers:
         Raises:
             NoSuchContainer, and what `start` raises.
         """
-        container = self._context.get(ref)
-        container.kept = True
-        try:
-            if container.state in wait.ALIVE:
-                await stop.halt(self._context, container, number=signal, grace=grace, by_user=False)
-            require(START, container.state, container.name, container.id)
-            await start.start(self._context, container.id)
-        finally:
-            container.kept = False
-        self._context.tell(container, "restart")
+        await start.restart(self._context, self._context.get(ref), number=signal, grace=grace)
 
     async def kill(self, ref: str, signal: int = SIGKILL) -> None:
         """Send a signal to its first process; see `stop.kill`."""

@@ -8,11 +8,12 @@ import logging
 from typing import NoReturn
 
 from scow.containers import exec as execs
-from scow.containers import exits, health, logs, networking, remove
+from scow.containers import exits, health, logs, networking, remove, stop
 from scow.containers.container import Container, Health
 from scow.containers.context import Context
 from scow.containers.prepare import Prepared, prepare, quick
 from scow.containers.state import START, State, require
+from scow.containers.wait import ALIVE
 from scow.errors import EngineError, InvalidArgument, System
 from scow.networks.sandbox import Sandbox
 from scow.tasks.task import Task, TaskFailed
@@ -193,11 +194,69 @@ def watch_health(context: Context, container: Container) -> None:
     if argv is None or probe is None or container.monitor is not None:
         return
 
-    async def run_probe(command: list[str]) -> tuple[int, bytes]:
-        return await execs.probe(context, container, command)
+    async def run_probe(command: list[str], output: bytearray) -> int:
+        return await execs.probe(context, container, command, output)
 
-    work = health.watch(context, container, probe, argv, run_probe)
+    async def act() -> None:
+        # The action ends the run of the container, and with it the monitor that asks for it.
+        acting = context.background.start(_unhealthy(context, container), f"unhealthy {container.id[:12]}")
+        if acting is not None:
+            await asyncio.shield(acting)
+
+    work = health.watch(context, container, probe, argv, run_probe, act)
     container.monitor = context.background.start(work, f"health of {container.id[:12]}")
+
+
+async def _unhealthy(context: Context, container: Container) -> None:
+    """Do what is to be done about a container that has become unhealthy."""
+    action = container.record.host.health_on_failure
+    if action in ("", "none") or context.closing:
+        return
+    log.info("container %s is unhealthy: %s", container.id[:12], action)
+    try:
+        if action == "restart":
+            await restart(context, container, by_policy=True)
+        elif action == "stop":
+            await stop.stop(context, container.id)
+        else:
+            await stop.end_now(context, container)
+    except EngineError as error:
+        log.warning("container %s is unhealthy, and the %s failed: %s", container.id[:12], action, error)
+
+
+async def restart(
+    context: Context,
+    container: Container,
+    *,
+    number: int | None = None,
+    grace: int | None = None,
+    by_policy: bool = False,
+) -> None:
+    """Stop it if it runs, then start it.
+
+    Args:
+        number: signal instead of the container's own.
+        grace: seconds before it is killed, -1 for never, None for the container's own.
+        by_policy: nobody asked for it: it counts as a restart, and is left alone if somebody stops it meanwhile.
+
+    Raises:
+        NoSuchContainer, and what `start` raises.
+    """
+    restarts = container.record.restart_count
+    container.kept = True
+    try:
+        if container.state in ALIVE:
+            await stop.halt(context, container, number=number, grace=grace, by_user=False)
+        if by_policy and (container.record.stopped_by_user or container.removed):
+            return
+        require(START, container.state, container.name, container.id)
+        await start(context, container.id)
+        if by_policy:
+            container.record.restart_count = restarts + 1
+            await context.keep(container)
+    finally:
+        container.kept = False
+    context.tell(container, "restart")
 
 
 def _probe(container: Container) -> list[str] | None:

@@ -136,6 +136,12 @@ async def kill(context: Context, ref: str, number: int = SIGKILL) -> None:
         await _thaw(container)
 
 
+async def end_now(context: Context, container: Container) -> None:
+    """Kill a container that runs, as if it had died by itself: its restart policy has its say."""
+    if container.state in (State.RUNNING, State.PAUSED):
+        await _kill(context, container)
+
+
 async def end(context: Context, container: Container) -> None:
     """Make sure it does not run, whatever that takes (a forced removal)."""
     if container.state in ALIVE:
@@ -182,16 +188,26 @@ async def unpause(context: Context, ref: str, watch_health: Callable[[Context, C
 
 
 async def stop_all(context: Context, seconds: float) -> None:
-    """Stop everything that runs because the daemon stops; nobody gets more than `seconds` after its signal."""
+    """Stop everything that runs because the daemon stops, all at once.
+
+    Each gets its own time after its signal (``--stop-timeout``), or where it names none `seconds`, if that is less
+    than the usual; negative is for ever.
+    """
     running = [c for c in context.all() if c.state in ALIVE]
 
     async def one(container: Container) -> None:
-        grace = grace_of(container, None)
-        limit = int(seconds if grace is None else min(grace, seconds))
         try:
-            await halt(context, container, number=None, grace=limit, by_user=False)
+            await halt(context, container, number=None, grace=shutdown_grace(container, seconds), by_user=False)
         except EngineError as error:
             log.error("container %s did not stop: %s", container.id[:12], error)
 
     work: list[Awaitable[None]] = [one(container) for container in running]
     await asyncio.gather(*work)
+
+
+def shutdown_grace(container: Container, seconds: float) -> int:
+    """Whole seconds between the signal and the kill when the daemon stops; -1 for ever."""
+    own = container.record.config.stop_timeout
+    if own is not None:
+        return own
+    return GRACE if 0 <= GRACE < seconds else int(seconds)

@@ -92,6 +92,9 @@ def merged(old: HostConfig, body: UpdateBody) -> HostConfig:
             raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
         validate.check_restart(policy, auto_remove=False)
         given["restart_policy"] = policy
+    if body.health_on_failure:
+        validate.check_on_failure(body.health_on_failure)
+        given["health_on_failure"] = body.health_on_failure
     return msgspec.structs.replace(old, **given)
 
 

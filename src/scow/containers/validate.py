@@ -7,7 +7,7 @@ import ipaddress
 
 from scow.api import signal
 from scow.api.containers import ContainerConfig, CreateBody, HealthConfig, HostConfig, RestartPolicy
-from scow.containers import ports, resources, security
+from scow.containers import health, ports, resources, security
 from scow.containers.paths import clean
 from scow.errors import InvalidArgument
 from scow.linux import capabilities
@@ -34,6 +34,7 @@ def check(body: CreateBody) -> list[str]:
     host = body.host_config
     _check_config(body)
     check_restart(host.restart_policy, auto_remove=host.auto_remove)
+    check_on_failure(host.health_on_failure)
     machine = resources.this_machine()
     resources.check(host, machine)
     _check_modes(host)
@@ -45,9 +46,14 @@ def check(body: CreateBody) -> list[str]:
     return resources.warnings(host, machine) + _warnings(host)
 
 
-def check_merged(config: ContainerConfig) -> None:
+def check_merged(config: ContainerConfig, host: HostConfig) -> None:
     """Raise for what the image's settings make impossible once they are joined with the request's."""
     _check_config(config)
+    if host.health_on_failure not in ("", "none") and not health.command(config.healthcheck or HealthConfig(), None):
+        raise InvalidArgument(
+            f"cannot set the health-on-failure action to {host.health_on_failure} without a health check: "
+            "give one with --health-cmd"
+        )
 
 
 def _check_config(config: ContainerConfig) -> None:
@@ -101,6 +107,14 @@ def check_health(probe: HealthConfig | None) -> None:
         raise InvalidArgument(f"Unknown healthcheck type '{probe.test[0][:40]}': use NONE, CMD or CMD-SHELL")
     if probe.test and probe.test[0] != "NONE" and len(probe.test) < 2:
         raise InvalidArgument(f"the healthcheck {probe.test[0]} names no command")
+
+
+def check_on_failure(action: str) -> None:
+    """Raise for something that cannot be done about an unhealthy container."""
+    if action not in health.ACTIONS:
+        raise InvalidArgument(
+            f"invalid health-on-failure action '{action[:40]}': use one of 'none', 'restart', 'stop' or 'kill'"
+        )
 
 
 def check_restart(policy: RestartPolicy, *, auto_remove: bool) -> None:

@@ -385,6 +385,9 @@ class Shim:
             if child.stdio is None:
                 raise Failed("attach", 0, "", "the process is not running")
             child.stdio.attach(socket.socket(fileno=fds.pop(0)), Streams.from_json(message["streams"]))
+        elif asked == "kill" and message.get("group"):
+            with contextlib.suppress(ProcessLookupError):  # ours and not reaped yet: the number is its own
+                os.killpg(child.pid, message["signal"])
         elif asked == "kill":
             pidfd.pidfd_send_signal(child.pidfd, message["signal"])
         elif asked == "resize":

@@ -90,11 +90,11 @@ class ExecTask:
         """Tell its terminal the size."""
         await self._task.ask({"do": "resize", "exec": self.id, "rows": rows, "columns": cols})
 
-    async def kill(self, signal: int) -> None:
-        """Signal its process; one that has ended is left alone."""
+    async def kill(self, signal: int, *, everyone: bool = False) -> None:
+        """Signal its process (or `everyone` of the group it leads); one that has ended is left alone."""
         if not self.ended.done():
             with contextlib.suppress(TaskFailed):
-                await self._task.ask({"do": "kill", "exec": self.id, "signal": signal})
+                await self._task.ask({"do": "kill", "exec": self.id, "signal": signal, "group": everyone})
 
 
 class Task:
@@ -305,6 +305,18 @@ class Task:
         if record is None:
             raise NoSuchExec(exec_id)
         return ExitStatus.from_json(record)
+
+    def forget_exec(self, exec_id: str) -> None:
+        """Nobody will ask how this exec ended: drop its record."""
+        self.execs.pop(exec_id, None)
+        with contextlib.suppress(FileNotFoundError):
+            (self.directory / protocol.EXECS_NAME / f"{exec_id}.json").unlink()
+
+    def forget_ended_execs(self) -> None:
+        """Drop the records of execs a former daemon began."""
+        with contextlib.suppress(FileNotFoundError):
+            for path in list((self.directory / protocol.EXECS_NAME).iterdir()):
+                path.unlink(missing_ok=True)
 
     def cgroup(self) -> Cgroup:
         """The container's cgroup; blocking."""

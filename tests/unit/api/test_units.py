@@ -78,3 +78,14 @@ def test_points_in_time():
 def test_bad_times(text):
     with pytest.raises(InvalidArgument):
         units.parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("duration", "text"),
+    [
+        (0, "0s"), (1, "1ns"), (1500, "1.5µs"), (100_000_000, "100ms"), (30 * 10**9, "30s"), (1_500_000_000, "1.5s"),
+        (90 * 10**9, "1m30s"), (3600 * 10**9, "1h0m0s"), (3_723_040_000_000, "1h2m3.04s"),
+    ],
+)  # fmt: skip
+def test_durations_as_go_prints_them(duration, text):
+    assert units.go_duration(duration) == text

@@ -5,6 +5,7 @@ import pytest
 from scow.api.containers import HealthConfig
 from scow.containers.container import Health, ProbeResult
 from scow.containers.health import MAX_LOG, command, judge, pause_before, probe_once
+from scow.errors import Conflict
 
 
 def result(code):
@@ -48,23 +49,34 @@ def test_intervals():
 def test_a_probe_that_hangs_is_ended():
     ended = []
 
-    async def run(argv):
+    async def run(argv, output):
         try:
+            output += b"so far"
             await asyncio.Event().wait()
         finally:
             ended.append(argv)
 
-    found = asyncio.run(probe_once(["x"], run, 0.01))
+    found = asyncio.run(probe_once(["x"], run, 10_000_000))
     assert found.exit_code == -1
-    assert "exceeded timeout (0.01s)" in found.output
+    assert found.output == "Health check exceeded timeout (10ms): so far"
     assert ended == [["x"]]
+
+
+def test_a_probe_that_cannot_be_started():
+    async def run(_argv, _output):
+        raise Conflict("no such program")
+
+    found = asyncio.run(probe_once(["x"], run, 10**9))
+    assert (found.exit_code, found.output) == (-1, "no such program")
 
 
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_a_probe_that_ends(code):
-    async def run(argv):
-        return code, b"\xffout" * 2000
+    async def run(_argv, output):
+        output += b"\xffout" * 2000
+        return code
 
-    found = asyncio.run(probe_once(["x"], run, 5))
+    found = asyncio.run(probe_once(["x"], run, 5 * 10**9))
     assert found.exit_code == code
-    assert len(found.output) <= 4096
+    assert len(found.output) == 4096 + len("...")
+    assert found.output.endswith("...")

@@ -26,6 +26,7 @@ NAMES = frozenset(
         "cpus",
         "cpuset-cpus",
         "cpuset-mems",
+        "health-on-failure",
         "memory",
         "memory-reservation",
         "memory-swap",
