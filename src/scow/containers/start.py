@@ -184,7 +184,12 @@ def _out_of_memory(context: Context, container: Container, task: Task) -> None:
     if container.task is task:
         exits.out_of_memory(context, container)
         container.changed()
-        context.janitor.soon(container)
+        # At once: a daemon that comes after is not to tell it again.
+        context.background.start(_keep(context, container), f"save {container.id[:12]}")
+
+
+async def _keep(context: Context, container: Container) -> None:
+    await context.keep(container, durable=False)
 
 
 def watch_health(context: Context, container: Container) -> None:
