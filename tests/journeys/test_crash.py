@@ -280,8 +280,7 @@ class Machine:
             on = self.api("GET", f"/networks/{network['Id']}").get("Containers") or {}
             assert set(on) <= running, network["Name"]
             count += len(on)
-        veths = [name for name in footprint.links(self.world) if name.startswith("veth")]
-        assert len(veths) == count, veths
+        assert footprint.lone_links(self.world, containers=count) == []
 
     def logs(self, name: str) -> list[str]:
         _, data = self.request("GET", f"/containers/{name}/logs?stdout=1")
@@ -383,4 +382,5 @@ def test_whoever_is_killed_nothing_is_lost(own_world: World) -> None:
     assert footprint.mounts(own_world) == []
     assert footprint.cgroups(machine.ids) == []
     assert set(footprint.processes(own_world)) == {machine.registry.pid}
-    assert [name for name in footprint.links(own_world) if name != "scow0"] == []
+    assert footprint.lone_links(own_world, spare=0) == []
+    assert footprint.links(own_world) == ["scow0"]

@@ -118,6 +118,7 @@ class FakeNetworks:
     sandboxes: list = field(default_factory=list)
     failure: Exception | None = None
     renamed: list = field(default_factory=list)
+    expected: list = field(default_factory=list)
 
     def get(self, ref):
         for network in self.known.values():
@@ -125,7 +126,10 @@ class FakeNetworks:
                 return network
         raise NoSuchNetwork(ref)
 
-    async def sandbox(self, key, *, dns=(), host=False):
+    def expect(self, wishes):
+        self.expected.append(list(wishes))
+
+    async def sandbox(self, key, *, dns=(), host=False, wishes=None):
         self.sandboxes.append(FakeSandbox(key))
         return self.sandboxes[-1]
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from support.world import World
 
+#: Endpoints an engine keeps ahead at most (--pool-size).
+SPARE = 8
 #: Files that come and go without meaning: a database's side files, a noted size.
 _PASSING = re.compile(r"build/cache\.db-(wal|shm)|snapshots/\d+/usage(\.\d+\.tmp)?|events\.jsonl")
 
@@ -65,6 +67,16 @@ def links(world: World) -> list[str]:
     command = world.inside("ip", "-o", "link")
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return sorted(name for line in shown.splitlines() if (name := line.split(": ")[1].split("@")[0]) != "lo")
+
+
+def lone_links(world: World, containers: int = 0, spare: int = SPARE) -> list[str]:
+    """Links beside bridges, of `containers` and of at most `spare` made ahead: the rest, once the kernel had time."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = [name for name in links(world) if name.startswith("veth")]
+        if containers <= len(found) <= containers + spare or time.monotonic() > deadline:
+            return found[containers + spare :] if len(found) >= containers else [f"{containers - len(found)} missing"]
+        time.sleep(0.02)
 
 
 def published(world: World) -> list[str]:

@@ -237,6 +237,7 @@ async def _make(context: Context, record: Record, plan: mounts.Plan, image: "Ima
     container = Container(record)
     context.add(container)
     context.janitor.soon(container)
+    context.networks.expect(networking.requests(container))
     return container
 
 

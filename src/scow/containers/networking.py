@@ -45,15 +45,21 @@ async def connect(context: Context, container: Container) -> "Sandbox | None":
     if shares_with(record):
         return None
     host = record.host.network_mode == "host"
-    sandbox = await context.networks.sandbox(container.id, dns=record.host.dns, host=host)
+    wishes = requests(container)
+    sandbox = await context.networks.sandbox(container.id, dns=record.host.dns, host=host, wishes=wishes)
     try:
-        for name, wish in record.endpoints.items():
-            await context.networks.connect(sandbox, name, endpoint_request(container, wish))
+        for name, wish in wishes.items():
+            await context.networks.connect(sandbox, name, wish)
     except BaseException:
         sandbox.close()
         await context.networks.release(container.id)
         raise
     return sandbox
+
+
+def requests(container: Container) -> dict[str, EndpointRequest]:
+    """What to ask of every network it is to be on, by its name; the main one first."""
+    return {name: endpoint_request(container, wish) for name, wish in container.record.endpoints.items()}
 
 
 def endpoint_request(container: Container, wish: EndpointConfig) -> EndpointRequest:

@@ -21,6 +21,8 @@ DEFAULT_EXEC_ROOT = "/run/scow"
 DEFAULT_SOCKET = "unix:///run/scow.sock"
 DEFAULT_CONFIG_FILE = "/etc/scow/daemon.json"
 MAX_CONFIG_FILE = 1 << 20
+#: Most that is made ahead; every one costs an address, a link and some memory of the kernel.
+MAX_POOL = 256
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 
 
@@ -102,6 +104,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("--default-shm-size", "default-shm-size", "text", "64m", "Size of /dev/shm"),
     Option("--init", "init", "flag", False, "Run an init as the first process of every container"),
     Option("--no-new-privileges", "no-new-privileges", "flag", False, "Set no-new-privileges on every container"),
+    Option(
+        "--pool-size", "pool-size", "number", 8, "What starts need is made ahead for so many containers; 0: for none"
+    ),
     Option("--live-restore", "live-restore", "flag", False, "Leave containers running when the daemon stops"),
     Option(
         "--shutdown-timeout", "shutdown-timeout", "number", 15, "Seconds containers get to stop when the daemon does"
@@ -264,9 +269,11 @@ def check(config: Config) -> None:
     for base, size in config.address_pools:
         if not ipaddress.ip_network(base).prefixlen <= size <= 30:
             raise InvalidArgument(f"default-address-pool {base}: size {size} must lie between its prefix and 30")
-    for key, least in (("max-concurrent-downloads", 1), ("max-concurrent-uploads", 1), ("mtu", 0)):
+    for key, least in (("max-concurrent-downloads", 1), ("max-concurrent-uploads", 1), ("mtu", 0), ("pool-size", 0)):
         if config.number(key) < least:
             raise InvalidArgument(f"invalid {key}: {config.number(key)}: write {least} or more")
+    if config.number("pool-size") > MAX_POOL:
+        raise InvalidArgument(f"invalid pool-size: {config.number('pool-size')}: write {MAX_POOL} or less")
     for label in config.list("labels"):
         if "=" not in label:
             raise InvalidArgument(f"bad attribute format: {label}: write a label as KEY=VALUE")

@@ -180,6 +180,7 @@ def network_config(config: Config) -> NetworkConfig:
         dns=config.list("dns"),
         dns_search=config.list("dns-search"),
         dns_options=config.list("dns-opts"),
+        spares=config.number("pool-size"),
     )
 
 

@@ -20,6 +20,7 @@ class NetworkConfig:
         mtu: of the default network; 0 takes the one of the host's default route.
         host_binding: host address of published ports that name none.
         host_gateway: address that ``host-gateway`` stands for, "" for the default bridge's.
+        spares: endpoints of the default bridge made ahead at most; 0 makes nothing ahead.
         table: name of the nftables tables; two engines on one host need two.
     """
 
@@ -36,6 +37,7 @@ class NetworkConfig:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     dns_options: tuple[str, ...] = ()
+    spares: int = 8
     table: str = "scow"
 
     @property

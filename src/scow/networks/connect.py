@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from dataclasses import replace
 
 from scow.errors import EngineError, InvalidArgument
 from scow.networks import ipam
@@ -61,6 +62,30 @@ def complete_endpoint(network: Network, member: Member, request: EndpointRequest
         request=request,
         internal=network.internal,
     )
+
+
+def nobody_s(network: Network, now: float, mtu: int) -> Endpoint:
+    """An endpoint for whoever comes first: `claim` makes it somebody's, `give_back` returns its addresses.
+
+    Raises:
+        System: no address is left.
+    """
+    return complete_endpoint(network, Member(ipam.SPARE), EndpointRequest(""), now, mtu)
+
+
+def plain(request: EndpointRequest) -> bool:
+    """Whether a container asks for nothing that an endpoint made for nobody would not have."""
+    return not (
+        request.ipv4 or request.ipv6 or request.mac or request.aliases or request.driver_opts or request.link_local
+    )
+
+
+def claim(network: Network, member: Member, ahead: Endpoint, request: EndpointRequest) -> Endpoint:
+    """The endpoint `ahead`, now this container's."""
+    for text in (ahead.ipv4, ahead.ipv6):
+        for allocator in network.allocators if text else ():
+            allocator.hand_over(ipam.parse_address(text), member.key)
+    return replace(ahead, key=member.key, container_id=request.container_id, name=request.name, request=request)
 
 
 def give_back(network: Network, address: str, now: float) -> None:

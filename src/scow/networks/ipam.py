@@ -160,17 +160,25 @@ def mac_from(address: IPAddress) -> str:
     return (b"\x02\x42" + address.packed[-4:]).hex(":")
 
 
+#: Owner of addresses that are taken ahead, for whoever comes first; see `Allocator.hand_over`.
+SPARE = "nobody"
+
+
 class Allocator:
-    """The addresses of one subnet: who has which. Not thread-safe; the loop owns it."""
+    """The addresses of one subnet: who has which. Not thread-safe; the loop owns it.
+
+    Inside, addresses are their numbers: hundreds are looked at when many have just been given back.
+    """
 
     def __init__(self, config: Subnet, label: str = "") -> None:
         self.config = config
         self._label = label
-        self._used: dict[IPAddress, str] = {config.gateway: "gateway"}
+        self._used: dict[int, str] = {int(config.gateway): "gateway"}
         for name, address in config.auxiliary.items():
-            self._used.setdefault(address, f"aux {name}")
-        self._resting: dict[IPAddress, tuple[float, str]] = {}
-        self._last: dict[str, IPAddress] = {}
+            self._used.setdefault(int(address), f"aux {name}")
+        self._kept = frozenset(self._used)
+        self._resting: dict[int, float] = {}
+        self._last: dict[str, int] = {}
         span = config.ip_range if config.ip_range is not None else config.subnet
         self._first = int(span.network_address)
         self._end = int(span.broadcast_address)
@@ -180,22 +188,24 @@ class Allocator:
         if self._end == int(config.subnet.broadcast_address) and not self._version6:
             self._end -= 1
         self._low = self._first
+        self._spare = 0
 
     @property
     def in_use(self) -> int:
         """Addresses that cannot be handed out: given, gateway, auxiliary, and the subnet's own two."""
-        return len(self._used) + (1 if self._version6 else 2)
+        return len(self._used) - self._spare + (1 if self._version6 else 2)
 
     @property
     def free(self) -> int:
         """Addresses of the range that can still be handed out."""
-        taken = sum(1 for address in self._used if self._first <= int(address) <= self._end)
-        return max(0, self._end - self._first + 1 - taken)
+        taken = sum(1 for address in self._used if self._first <= address <= self._end)
+        return max(0, self._end - self._first + 1 - taken + self._spare)
 
     def allocate(self, owner: str, now: float, wanted: IPAddress | None = None) -> IPAddress:
         """Give `owner` an address: the wanted one, the one it had last, or the lowest free one.
 
         Args:
+            owner: `SPARE` takes one ahead.
             now: monotonic seconds.
 
         Raises:
@@ -223,49 +233,63 @@ class Allocator:
         edges = {self.config.subnet.network_address}
         if not self._version6:
             edges.add(self.config.subnet.broadcast_address)
-        if address in self._used or address in edges:
+        if int(address) in self._used or address in edges:
             raise Forbidden(f"Address already in use: {address}, choose another")
-        return self._give(address, owner)
+        return self._give(int(address), owner)
+
+    def hand_over(self, address: IPAddress, owner: str) -> None:
+        """Make an address that was taken ahead `owner`'s; any other is left alone."""
+        if self._used.get(int(address)) == SPARE:
+            self._used[int(address)] = owner
+            self._spare -= 1
 
     def release(self, address: IPAddress, now: float) -> None:
         """Take an address back; one that was not given is ignored."""
-        if address == self.config.gateway or address in self.config.auxiliary.values():
+        number = int(address)
+        if number in self._kept:
             return
-        owner = self._used.pop(address, None)
+        owner = self._used.pop(number, None)
         if owner is None:
             return
-        self._resting[address] = (now + REST, owner)
-        self._last[owner] = address
-        self._low = min(self._low, max(int(address), self._first))
+        self._resting[number] = now + REST
+        if owner == SPARE:
+            self._spare -= 1
+        else:
+            self._last[owner] = number
+        self._low = min(self._low, max(number, self._first))
+
+    def remembers(self, owner: str) -> bool:
+        """Whether the address that `owner` had last is there for it."""
+        last = self._last.get(owner)
+        return last is not None and last not in self._used
 
     def forget(self, owner: str) -> None:
         """The owner is gone for good: it has no claim to its last address any more."""
         self._last.pop(owner, None)
 
-    def _give(self, address: IPAddress, owner: str) -> IPAddress:
-        self._used[address] = owner
-        self._resting.pop(address, None)
-        return address
+    def _give(self, number: int, owner: str) -> IPAddress:
+        self._used[number] = owner
+        self._resting.pop(number, None)
+        if owner == SPARE:
+            self._spare += 1
+        return type(self.config.subnet.network_address)(number)
 
     def _wake(self, now: float) -> None:
-        for address, (until, _) in list(self._resting.items()):
-            if until > now:
+        while self._resting:
+            number = next(iter(self._resting))
+            if self._resting[number] > now:
                 break  # in order of release
-            del self._resting[address]
+            del self._resting[number]
         while len(self._last) > 4096:
             self._last.pop(next(iter(self._last)))
 
-    def _lowest(self, *, skip_resting: bool) -> IPAddress | None:
-        kind = type(self.config.subnet.network_address)
-        at = self._low
+    def _lowest(self, *, skip_resting: bool) -> int | None:
         low_is_full = True
-        while at <= self._end:
-            address = kind(at)
-            if address not in self._used:
-                if not skip_resting or address not in self._resting:
-                    return address
+        for number in range(self._low, self._end + 1):
+            if number not in self._used:
+                if not skip_resting or number not in self._resting:
+                    return number
                 low_is_full = False
             if low_is_full:
-                self._low = at + 1
-            at += 1
+                self._low = number + 1
         return None

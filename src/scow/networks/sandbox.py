@@ -15,14 +15,20 @@ from scow.networks.proxy import Proxy
 
 
 class Sandbox:
-    """An open network namespace. `fd` is None for a container that shares the host's."""
+    """An open network namespace. `fd` is None for a container that shares the host's.
 
-    __slots__ = ("fd", "inner", "key")
+    `ahead` is an endpoint that exists in it already, made for nobody in particular.
+    """
 
-    def __init__(self, key: str, fd: int | None, inner: NetlinkSocket | None = None) -> None:
+    __slots__ = ("ahead", "fd", "inner", "key")
+
+    def __init__(
+        self, key: str, fd: int | None, inner: NetlinkSocket | None = None, ahead: Endpoint | None = None
+    ) -> None:
         self.key = key
         self.fd = fd
         self.inner = inner
+        self.ahead = ahead
 
     @property
     def closed(self) -> bool:

@@ -15,7 +15,7 @@ import ipaddress
 import logging
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from scow.events import Bus
 from scow.linux import links
 from scow.networks import apply, plan, publish
 from scow.networks.config import NetworkConfig
-from scow.networks.connect import complete_endpoint, give_back, take_again
+from scow.networks.connect import claim, complete_endpoint, give_back, nobody_s, plain, take_again
 from scow.networks.create import network_from
 from scow.networks.defaults import predefined_networks
 from scow.networks.drivers.bridge import BridgeDriver
@@ -42,7 +42,7 @@ from scow.networks.publish import Publisher
 from scow.networks.rules import Rules
 from scow.networks.sandbox import Member, Sandbox
 from scow.networks.selection import dangling, find, matches
-from scow.networks.spare import Spare
+from scow.networks.spare import Ready, Spares, bare
 from scow.networks.store import NetworkStore
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ class Networks:
         self._events = events
         self._store = NetworkStore(root, exec_root)
         self._kernel = apply.Kernel()
-        self._spare = Spare(self._kernel)
         self._rules = Rules(self._kernel, config)
         self._naming = Naming(self._kernel, config)
         self._publisher = Publisher(config.host_binding)
@@ -72,6 +71,8 @@ class Networks:
         self._mtu = config.mtu or DEFAULT_MTU
         self._bridges = BridgeDriver(self._kernel, lambda network: network.mtu(self._mtu))
         self._drivers: dict[str, Driver] = {"bridge": self._bridges, "host": HostDriver(), "null": NoneDriver()}
+        self._bare = Spares(lambda: bare(self._kernel), Ready.close, min(1, config.spares))
+        self._spares = Spares(self._ahead, self._drop, config.spares)
 
     # Life of the room.
 
@@ -115,7 +116,8 @@ class Networks:
             self._silence(member)
             if member.sandbox is not None:
                 member.sandbox.close()
-        await self._spare.close()
+        await self._bare.close()
+        await self._spares.close()
         await self._kernel.close()
 
     def _restore_records(self, alive: set[str]) -> list[str]:
@@ -297,12 +299,25 @@ class Networks:
 
     # Containers.
 
-    async def sandbox(self, key: str, *, dns: Collection[str] = (), host: bool = False) -> Sandbox:
+    def expect(self, wishes: Mapping[str, EndpointRequest]) -> None:
+        """A container with these wishes, by the network's name, will be started soon."""
+        if self._usual("", wishes):
+            self._spares.expect()
+
+    async def sandbox(
+        self,
+        key: str,
+        *,
+        dns: Collection[str] = (),
+        host: bool = False,
+        wishes: Mapping[str, EndpointRequest] | None = None,
+    ) -> Sandbox:
         """A new namespace with loopback up, for the container `key`; close it once a process is inside.
 
         Args:
             dns: name servers of the container's own, for the embedded resolver.
             host: share the host's namespace instead; `Sandbox.fd` is None.
+            wishes: what `connect` will ask for, by the network's name: there may be a namespace that has it already.
 
         Raises:
             System: the kernel refused.
@@ -310,12 +325,56 @@ class Networks:
         if host:
             sandbox = Sandbox(key, None)
         else:
-            netns_fd, inner = await self._spare.take()
-            sandbox = Sandbox(key, netns_fd, inner)
+            ready = self._take() if self._usual(key, wishes or {}) else self._bare.take()
+            if ready is None:
+                ready = await bare(self._kernel)
+            sandbox = Sandbox(key, ready.fd, ready.inner, ready.endpoint)
         member = self._members.setdefault(key, Member(key))
         member.dns = tuple(dns)
         self._hold(member, sandbox)
         return sandbox
+
+    def _usual(self, key: str, wishes: Mapping[str, EndpointRequest]) -> bool:
+        """Whether an endpoint made for nobody is what the container asks of its first network."""
+        name = next(iter(wishes), "")
+        if name != BRIDGE or not plain(wishes[name]):
+            return False
+        # Who was here before gets the address it had.
+        return not any(allocator.remembers(key) for allocator in self.get(BRIDGE).allocators)
+
+    def _take(self) -> Ready | None:
+        ready = self._spares.take()
+        if ready is not None and ready.endpoint is not None and not self._bridges.stands(ready.endpoint):
+            self._drop(ready)
+            self._spares.clear()  # somebody deleted the bridge
+            return None
+        return ready
+
+    async def _ahead(self) -> Ready:
+        """Make an endpoint of the default bridge for nobody.
+
+        Raises:
+            System: the kernel refused, or addresses are short.
+        """
+        network = self.get(BRIDGE)
+        if any(allocator.free <= 2 * self._config.spares for allocator in network.allocators):
+            raise System("addresses are short: none is taken ahead")
+        endpoint = nobody_s(network, time.monotonic(), network.mtu(self._mtu))
+        try:
+            return await self._bridges.ahead(network, endpoint)
+        except BaseException:
+            self._return(network, endpoint)
+            raise
+
+    def _drop(self, ready: Ready) -> None:
+        """Let go of what was made for nobody."""
+        if ready.endpoint is not None:
+            self._return(self.get(BRIDGE), ready.endpoint)
+        ready.close()
+
+    def _return(self, network: Network, endpoint: Endpoint) -> None:
+        for address in (endpoint.ipv4, endpoint.ipv6):
+            give_back(network, address, time.monotonic())
 
     async def adopt(self, key: str, pid: int) -> Sandbox:
         """Open the namespace of a running container again; its resolver is started if it should have one.
@@ -354,7 +413,8 @@ class Networks:
         member = self._members.setdefault(sandbox.key, Member(sandbox.key))
         self._check_connect(found, member)
         driver = self._drivers[found.driver]
-        endpoint = complete_endpoint(found, member, request, time.monotonic(), found.mtu(self._mtu))
+        ahead = self._claimed(sandbox, found, member, request)
+        endpoint = ahead or self._complete(found, member, request)
         reservation = publish.Reservation(sandbox.key, [])
         try:
             if driver.links and not found.internal and not any(e.ports for e in member.endpoints.values()):
@@ -364,7 +424,8 @@ class Networks:
             found.endpoints[sandbox.key] = endpoint
             member.endpoints[found.id] = endpoint
             self._store.save_sandbox(sandbox.key, member.endpoints.values(), member.dns)
-            await driver.connect(sandbox, found, endpoint, way_out=member.way_out() is endpoint)
+            if ahead is None:
+                await driver.connect(sandbox, found, endpoint, way_out=member.way_out() is endpoint)
             await self._rules.publish(publish.translated(endpoint))
             member.proxies += await self._publisher.serve(reservation, endpoint)
         except BaseException:  # also a cancelled caller: the host ports must not stay bound
@@ -378,6 +439,24 @@ class Networks:
             await self._naming.serve(member, sandbox, redirect=self._rules.in_force, fresh=fresh)
         self._tell("connect", found, container=request.container_id)
         return endpoint
+
+    def _claimed(self, sandbox: Sandbox, network: Network, member: Member, request: EndpointRequest) -> Endpoint | None:
+        """The endpoint that is in the sandbox already, if it is of this network; from now on the member's."""
+        if sandbox.ahead is None or sandbox.ahead.network_id != network.id:
+            return None
+        ahead, sandbox.ahead = sandbox.ahead, None
+        return claim(network, member, ahead, request)
+
+    def _complete(self, network: Network, member: Member, request: EndpointRequest) -> Endpoint:
+        """An endpoint with everything chosen; if addresses run out, those made for nobody are given up first."""
+        mtu = network.mtu(self._mtu)
+        try:
+            return complete_endpoint(network, member, request, time.monotonic(), mtu)
+        except System:
+            if network.name != BRIDGE or not len(self._spares):
+                raise
+            self._spares.clear()
+            return complete_endpoint(network, member, request, time.monotonic(), mtu)
 
     def _check_connect(self, network: Network, member: Member) -> None:
         if network.config_only:
@@ -441,6 +520,9 @@ class Networks:
                 self._tell("disconnect", network, container=endpoint.container_id)
         self._silence(member)
         if member.sandbox is not None:
+            if member.sandbox.ahead is not None:  # nobody connected it
+                self._return(self.get(BRIDGE), member.sandbox.ahead)
+                member.sandbox.ahead = None
             member.sandbox.close()
         self._store.delete_sandbox(key)
         self._restored.discard(key)
@@ -474,8 +556,7 @@ class Networks:
         network.endpoints.pop(member.key, None)
         member.endpoints.pop(network.id, None)
         self._naming.remove(endpoint)
-        for address in (endpoint.ipv4, endpoint.ipv6):
-            give_back(network, address, time.monotonic())
+        self._return(network, endpoint)
 
     def _silence(self, member: Member) -> None:
         for item in member.proxies:

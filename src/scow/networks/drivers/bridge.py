@@ -2,18 +2,29 @@
 
 import errno
 import logging
+import os
+import socket
 from collections.abc import Callable
+from typing import TypeVar
 
 from scow.errors import System
 from scow.linux import links
-from scow.linux.netlink import NetlinkError
+from scow.linux.netlink import NetlinkError, NetlinkSocket
 from scow.networks import plan
-from scow.networks.apply import Kernel, enable_ipv6, read_sysctl, tolerated, write_sysctl
+from scow.networks.apply import Kernel, enable_ipv6, open_sandbox, read_sysctl, tolerated, write_sysctl
 from scow.networks.endpoint import Endpoint
 from scow.networks.network import OPTION_ICC, OPTION_INHIBIT, Network
 from scow.networks.sandbox import Sandbox
+from scow.networks.spare import Ready
 
 log = logging.getLogger("scow.networks")
+T = TypeVar("T")
+
+#: Linux numbers the ports of a bridge in ten bits, and keeps the first number for itself.
+FULL = (
+    "network {name} is full: a Linux bridge has room for 1023 containers: "
+    "stop some, or start more on another network (scow network create)"
+)
 
 
 class BridgeDriver:
@@ -48,30 +59,59 @@ class BridgeDriver:
 
     async def connect(self, sandbox: Sandbox, network: Network, endpoint: Endpoint, *, way_out: bool) -> None:
         """Make the pair, the address and the route: two messages."""
-        if network.id not in self._built:
-            await self.build(network)
-        isolated = not network.flag(OPTION_ICC, True) and not self._filtered
-        steps = plan.attach(endpoint.leg(), hairpin=self._filtered, isolated=isolated, way_out=way_out)
 
         def attach() -> None:
-            inner = sandbox.socket()
-            netns_fd = -1 if sandbox.fd is None else sandbox.fd
-            ahead = 2 if steps[1].where == plan.HOST else 1
-            try:
-                self._kernel.apply(steps[:ahead], inner, netns_fd)
-                if endpoint.ipv6:
-                    enable_ipv6(netns_fd, endpoint.interface)
-                self._kernel.apply(steps[ahead:], inner, netns_fd)
-            except OSError:
-                with tolerated(errno.ENODEV):
-                    self._kernel.apply([plan.DeleteLink(endpoint.host_interface, plan.HOST)])
-                raise
+            self._attach(sandbox.socket(), -1 if sandbox.fd is None else sandbox.fd, network, endpoint, way_out)
 
+        await self._connect(network, attach)
+
+    async def ahead(self, network: Network, endpoint: Endpoint) -> Ready:
+        """`connect` for nobody yet, in a namespace of its own."""
+
+        def make() -> Ready:
+            fd, inner = open_sandbox()
+            try:
+                self._attach(inner, fd, network, endpoint, True)
+            except BaseException:
+                os.close(fd)
+                raise
+            finally:
+                inner.close()
+            return Ready(fd, endpoint=endpoint)
+
+        return await self._connect(network, make)
+
+    def stands(self, endpoint: Endpoint) -> bool:
+        """Whether bridge and link of an endpoint made ahead are there still."""
         try:
-            await self._kernel.run(attach)
+            return bool(socket.if_nametoindex(endpoint.bridge) and socket.if_nametoindex(endpoint.host_interface))
+        except OSError:
+            return False
+
+    async def _connect(self, network: Network, job: Callable[[], T]) -> T:
+        if network.id not in self._built:
+            await self.build(network)
+        try:
+            return await self._kernel.run(job)
         except System:
             # Perhaps somebody deleted the bridge: the next connection builds it again.
             self._built.discard(network.id)
+            raise
+
+    def _attach(self, inner: NetlinkSocket, netns_fd: int, network: Network, endpoint: Endpoint, way_out: bool) -> None:
+        isolated = not network.flag(OPTION_ICC, True) and not self._filtered
+        steps = plan.attach(endpoint.leg(), hairpin=self._filtered, isolated=isolated, way_out=way_out)
+        ahead = 2 if steps[1].where == plan.HOST else 1
+        try:
+            self._kernel.apply(steps[:ahead], inner, netns_fd)
+            if endpoint.ipv6:
+                enable_ipv6(netns_fd, endpoint.interface)
+            self._kernel.apply(steps[ahead:], inner, netns_fd)
+        except OSError as error:
+            with tolerated(errno.ENODEV):
+                self._kernel.apply([plan.DeleteLink(endpoint.host_interface, plan.HOST)])
+            if error.errno == errno.EXFULL:
+                raise OSError(errno.EXFULL, FULL.format(name=network.name)) from error
             raise
 
     async def disconnect(
