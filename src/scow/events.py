@@ -2,10 +2,14 @@
 
 Invariants: times never run backwards nor repeat, so `since` of the last event seen continues without loss or double;
 the last `MEMORY` events are replayed on request; a listener too slow for `BACKLOG` events is ended, never waited for.
-`publish` may be called from any thread.
+With a `Journal` both hold across a daemon that was killed. `publish` may be called from any thread.
 """
 
 import asyncio
+import contextlib
+import json
+import logging
+import os
 import threading
 import time
 from collections import deque
@@ -13,10 +17,17 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scow.fileio import StrPath
+
 #: Events kept for `since` (Docker keeps 256; the larger number costs about a megabyte).
 MEMORY = 1024
 #: Events a listener may lag behind.
 BACKLOG = 8192
+
+#: Bytes of a journal at which a new file is begun; the one before is kept.
+JOURNAL = 1 << 20
+
+log = logging.getLogger("scow.events")
 
 #: Filters of ``GET /events``; the values are matched as `Event.matches` says.
 FILTERS = frozenset(
@@ -98,14 +109,75 @@ class _Listener:
     ended: bool = False
 
 
-class Bus:
-    """Publishes events to listeners and remembers the last ones."""
+class Journal:
+    """The events of one exec root in a file: one write each, so that they outlive the daemon (not the machine)."""
 
-    def __init__(self, memory: int = MEMORY) -> None:
-        self._ring: deque[Event] = deque(maxlen=memory)
+    def __init__(self, path: StrPath) -> None:
+        self._path = os.fspath(path)
+        self._fd = -1
+        self._size = 0
+        self._failed = False
+
+    def load(self) -> list[Event]:
+        """What was written before, oldest first; half a line at the end of a file is cut off, others are passed over.
+
+        Raises:
+            OSError: the file cannot be opened or made.
+        """
+        found = []
+        for path in (f"{self._path}.1", self._path):
+            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+                for line in file.read(2 * JOURNAL).splitlines(keepends=True):
+                    with contextlib.suppress(ValueError, TypeError):
+                        found.append(Event(*json.loads(line)))
+        self._open()
+        return found
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._size = os.fstat(self._fd).st_size
+        tail = os.pread(self._fd, JOURNAL, max(self._size - JOURNAL, 0))
+        if tail and not tail.endswith(b"\n"):
+            self._size -= len(tail) - (tail.rfind(b"\n") + 1)
+            os.ftruncate(self._fd, self._size)
+
+    def write(self, event: Event) -> None:
+        """Append an event. A disk that does not take it costs the memory of a daemon killed later, and is said once."""
+        fields = [event.kind, event.action, event.id, dict(event.attributes), event.time, event.scope]
+        line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+        try:
+            if self._size + len(line) > JOURNAL:
+                os.rename(self._path, f"{self._path}.1")
+                self.close()
+                self._open()
+            self._size += os.write(self._fd, line)
+        except OSError as error:
+            if not self._failed:
+                log.error("events cannot be kept in %s: %s", self._path, error)
+            self._failed = True
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Bus:
+    """Publishes events to listeners and remembers the last ones.
+
+    Args:
+        journal: where they are kept for the next daemon; opened here.
+    """
+
+    def __init__(self, memory: int = MEMORY, journal: Journal | None = None) -> None:
+        before = journal.load() if journal is not None else []
+        self._ring: deque[Event] = deque(before, maxlen=memory)
+        self._whole = len(before) < memory
+        self._journal = journal
         self._listeners: set[_Listener] = set()
         self._lock = threading.Lock()
-        self._last = 0
+        self._last = before[-1].time if before else 0
 
     @property
     def listeners(self) -> int:
@@ -124,7 +196,10 @@ class Bus:
         with self._lock:
             self._last = max(time.time_ns(), self._last + 1)
             event = Event(kind, action, id, dict(attributes or {}), self._last, scope)
+            self._whole = self._whole and len(self._ring) < (self._ring.maxlen or 0)
             self._ring.append(event)
+            if self._journal is not None:
+                self._journal.write(event)
             hearing = [listener for listener in self._listeners if event.matches(listener.filters)]
             for listener in hearing:
                 self._hand(listener, event)
@@ -143,6 +218,24 @@ class Bus:
         with self._lock:
             remembered = list(self._ring)
         return [e for e in remembered if e.time >= since and (until is None or e.time <= until) and e.matches(filters)]
+
+    def untold(self, kind: str, action: str, id: str, since: int) -> bool:  # noqa: A002
+        """Whether an event that is due is missing: none like it since `since` (ns), though that is remembered.
+
+        For a daemon that finds what its killed predecessor did, and has to tell what that one could not.
+        """
+        with self._lock:
+            if not self._whole and (not self._ring or self._ring[0].time > since):
+                return False
+            like = (e for e in self._ring if e.time >= since and e.id == id)
+            return not any(e.kind == kind and e.action == action for e in like)
+
+    def close(self) -> None:
+        """Let the journal go; what is published from now on is not kept."""
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+                self._journal = None
 
     def subscribe(
         self, filters: Filters | None = None, since: int | None = None, until: int | None = None

@@ -1,11 +1,12 @@
 import asyncio
+import resource
 import threading
 import time
 
 import pytest
 
 from scow import events
-from scow.events import Bus, Event
+from scow.events import Bus, Event, Journal
 
 
 def run(coroutine):
@@ -132,3 +133,65 @@ def test_the_ring_is_bounded():
     for number in range(10):
         bus.publish("container", str(number), "a")
     assert [event.action for event in bus.past({}, 0)] == ["6", "7", "8", "9"]
+
+
+def test_a_journal_outlives_the_bus(tmp_path):
+    path = tmp_path / "events.jsonl"
+    first = Bus(journal=Journal(path))
+    told = [first.publish("container", action, "abc", {"name": "é\n"}) for action in ("create", "start")]
+    second = Bus(journal=Journal(path))  # nobody closed the first: it was killed
+    assert second.past({}, 0) == told
+    assert second.publish("container", "die", "abc").time > told[-1].time
+    first.close()
+    second.close()
+
+
+def test_half_a_line_is_cut_off(tmp_path):
+    path = tmp_path / "events.jsonl"
+    bus = Bus(journal=Journal(path))
+    told = bus.publish("image", "tag", "x")
+    bus.close()
+    path.write_bytes(path.read_bytes() + b'["container","di')
+    again = Bus(journal=Journal(path))
+    later = again.publish("image", "untag", "x")
+    again.close()
+    last = Bus(journal=Journal(path))
+    assert last.past({}, 0) == [told, later]
+    last.close()
+
+
+def test_a_journal_has_a_bound(tmp_path):
+    path = tmp_path / "events.jsonl"
+    bus = Bus(journal=Journal(path))
+    for _ in range(40):
+        bus.publish("container", "start", "a", {"name": "x" * 100_000})
+    bus.close()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["events.jsonl", "events.jsonl.1"]
+    assert all(file.stat().st_size <= events.JOURNAL for file in files)
+    again = Bus(journal=Journal(path))
+    assert len(again.past({}, 0)) > 9
+    again.close()
+
+
+def test_a_full_disk_does_not_end_the_events(tmp_path, caplog):
+    bus = Bus(journal=Journal(tmp_path / "events.jsonl"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        assert [bus.publish("container", action, "a").action for action in ("start", "die")] == ["start", "die"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    bus.close()
+    assert caplog.text.count("events cannot be kept") == 1
+
+
+def test_what_was_told_is_known(tmp_path):
+    bus = Bus(memory=2)
+    start = bus.publish("container", "start", "a")
+    assert not bus.untold("container", "start", "a", start.time)
+    assert bus.untold("container", "start", "a", start.time + 1)
+    assert bus.untold("container", "die", "a", 0)
+    bus.publish("container", "die", "b")
+    bus.publish("container", "die", "c")
+    assert not bus.untold("container", "start", "a", start.time), "it is forgotten, not missing"

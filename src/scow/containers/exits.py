@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from scow.containers import restart
+from scow.containers import missed, restart
 from scow.containers.container import Container
 from scow.containers.context import Context
 from scow.containers.state import State
@@ -54,17 +54,15 @@ async def ended(context: Context, container: Container, status: ExitStatus, *, a
     if record.health is not None:
         record.health.status = "unhealthy"  # nobody probes: what Docker says of it then
     delay = None if at_boot else _delay(context, container)
-    lived = max(record.finished - record.started, 0) // 1_000_000_000
     if status.oom_killed and not record.oom_killed:
         out_of_memory(context, container)  # nobody was there to hear of it when it happened
     container.exits += 1
     state = State.EXITED if delay is None else State.RESTARTING
-    attributes = {"exitCode": str(status.code), "execDuration": str(lived)}
     record.state = state
     if record.host.restart_policy.name not in ("", "no"):
         # Who ended it decides whether the next daemon starts it, and no file of the task's says that.
         await context.keep(container, durable=False)
-    await context.moved(container, state, "die", durable=False, **attributes)
+    await context.moved(container, state, "die", durable=False, **missed.death(record))
     return delay
 
 

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 
-from scow.containers import exits, remove, restart, start
+from scow.containers import exits, missed, remove, restart, start
 from scow.containers.container import Container, Record
 from scow.containers.context import Context
 from scow.containers.state import State
@@ -35,7 +35,9 @@ async def restore(context: Context) -> None:
         _acquire_volumes(context, record)
     await asyncio.to_thread(_sweep_snapshots, context)
     _sweep_tasks(context)
+    missed.tell_removed(context)
     for container in context.all():
+        missed.tell(context, container)
         try:
             await _restore(context, container)
         except EngineError as error:

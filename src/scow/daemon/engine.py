@@ -15,7 +15,7 @@ from scow.containers.service import Containers
 from scow.content.store import ContentStore
 from scow.daemon.config import Config
 from scow.errors import System
-from scow.events import Bus
+from scow.events import Bus, Journal
 from scow.fileio import atomic_write, lock_file, sweep_temporaries
 from scow.images.store import Images
 from scow.networks.config import NetworkConfig
@@ -63,6 +63,7 @@ async def open_engine(config: Config) -> AsyncIterator[Engine]:
             _make(folder)
             held.enter_context(lock_file(folder / "scowd.lock", f"the folder {folder}"))
         engine = await asyncio.to_thread(_assemble, config)
+        held.callback(engine.events.close)
         held.push_async_callback(engine.registry.close)
         await engine.tasks.open()
         held.push_async_callback(engine.tasks.close, stop_keeper=not config.flag("live-restore"))
@@ -92,7 +93,7 @@ def _make(folder: Path) -> None:
 def _assemble(config: Config) -> Engine:
     """Every room, constructed but not opened. Blocking."""
     root = config.data_root
-    events = Bus()
+    events = Bus(journal=Journal(config.exec_root / "events.jsonl"))
     content = ContentStore(root / "content")
     snapshots = _snapshotter(root / "snapshots")
     images = Images(content, snapshots)
