@@ -241,7 +241,8 @@ while True:
         process.wait()
         process.stdout.close()
         world.reopen()
-        for info in world.snapshots.walk():
+        # What is being written first: it may stand upon one of the others.
+        for info in sorted(world.snapshots.walk(), key=lambda info: info.kind == "committed"):
             if info.kind == "committed":
                 assert world.tree(info.name)["f"][-1] == info.name[1:].encode()
             world.snapshots.remove(info.name)

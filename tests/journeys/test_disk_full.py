@@ -51,8 +51,10 @@ class Disk:
         """Only `left` bytes are free within the block."""
         ballast = self.path / "ballast"
         with ballast.open("wb") as file:
-            if self.free > left:
-                os.posix_fallocate(file.fileno(), 0, self.free - left)
+            # What is written in between has its room already; it is the rest that is taken.
+            while (size := self.free - left) > 0:
+                with contextlib.suppress(OSError):
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
         try:
             yield
         finally:

@@ -438,7 +438,11 @@ def test_networks_are_closed_to_each_other(world: World, client) -> None:
             )
             return shell(client, script, network=network)
 
-        assert heard(there["IPAddress"], 80, "other") == "hello\n", "a neighbour reaches it"
+        for _ in range(50):  # it may not listen yet
+            if heard(there["IPAddress"], 80, "other") == "hello\n":
+                break
+        else:
+            pytest.fail("a neighbour does not reach it")
         assert heard(there["IPAddress"], 80) == "", "another network is closed"
         assert heard(there["Gateway"], 8099) == "", "what is published at 127.0.0.1 is for the host alone"
         assert heard("127.0.0.1", 8099, "other") == ""
