@@ -110,7 +110,10 @@ class _Listener:
 
 
 class Journal:
-    """The events of one exec root in a file: one write each, so that they outlive the daemon (not the machine)."""
+    """The events of one exec root in a file: one write each, so that they outlive the daemon (not the machine).
+
+    A line is an event's fields; the first line of the first file is the time it was begun.
+    """
 
     def __init__(self, path: StrPath) -> None:
         self._path = os.fspath(path)
@@ -118,20 +121,29 @@ class Journal:
         self._size = 0
         self._failed = False
 
-    def load(self) -> list[Event]:
-        """What was written before, oldest first; half a line at the end of a file is cut off, others are passed over.
+    def load(self) -> tuple[list[Event], int]:
+        """What was written before, oldest first, and since when (ns) nothing is missing.
+
+        Half a line at the end is cut off, what else cannot be read is passed over.
 
         Raises:
             OSError: the file cannot be opened or made.
         """
-        found = []
+        found: list[Event] = []
+        began = time.time_ns()
         for path in (f"{self._path}.1", self._path):
             with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-                for line in file.read(2 * JOURNAL).splitlines(keepends=True):
+                for line in file.read(2 * JOURNAL).splitlines():
                     with contextlib.suppress(ValueError, TypeError):
-                        found.append(Event(*json.loads(line)))
+                        fields = json.loads(line)
+                        if isinstance(fields, int):
+                            began = fields
+                        else:
+                            found.append(Event(*fields))
         self._open()
-        return found
+        if not self._size:
+            self._append(b"%d" % began)
+        return found, min(began, found[0].time) if found else began
 
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -144,13 +156,15 @@ class Journal:
     def write(self, event: Event) -> None:
         """Append an event. A disk that does not take it costs the memory of a daemon killed later, and is said once."""
         fields = [event.kind, event.action, event.id, dict(event.attributes), event.time, event.scope]
-        line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+        self._append(json.dumps(fields, separators=(",", ":")).encode())
+
+    def _append(self, line: bytes) -> None:
         try:
-            if self._size + len(line) > JOURNAL:
+            if self._size + len(line) >= JOURNAL:
                 os.rename(self._path, f"{self._path}.1")
                 self.close()
                 self._open()
-            self._size += os.write(self._fd, line)
+            self._size += os.write(self._fd, line + b"\n")
         except OSError as error:
             if not self._failed:
                 log.error("events cannot be kept in %s: %s", self._path, error)
@@ -171,9 +185,10 @@ class Bus:
     """
 
     def __init__(self, memory: int = MEMORY, journal: Journal | None = None) -> None:
-        before = journal.load() if journal is not None else []
+        before, self._since = journal.load() if journal is not None else ([], time.time_ns())
         self._ring: deque[Event] = deque(before, maxlen=memory)
-        self._whole = len(before) < memory
+        if len(before) > len(self._ring):
+            self._since = self._ring[0].time
         self._journal = journal
         self._listeners: set[_Listener] = set()
         self._lock = threading.Lock()
@@ -196,7 +211,8 @@ class Bus:
         with self._lock:
             self._last = max(time.time_ns(), self._last + 1)
             event = Event(kind, action, id, dict(attributes or {}), self._last, scope)
-            self._whole = self._whole and len(self._ring) < (self._ring.maxlen or 0)
+            if len(self._ring) == self._ring.maxlen:
+                self._since = self._ring[0].time + 1
             self._ring.append(event)
             if self._journal is not None:
                 self._journal.write(event)
@@ -219,16 +235,18 @@ class Bus:
             remembered = list(self._ring)
         return [e for e in remembered if e.time >= since and (until is None or e.time <= until) and e.matches(filters)]
 
+    def told(self, kind: str, action: str, id: str, since: int) -> bool:  # noqa: A002
+        """Whether such an event since `since` (ns) is remembered."""
+        with self._lock:
+            like = (e for e in self._ring if e.time >= since and e.id == id)
+            return any(e.kind == kind and e.action == action for e in like)
+
     def untold(self, kind: str, action: str, id: str, since: int) -> bool:  # noqa: A002
-        """Whether an event that is due is missing: none like it since `since` (ns), though that is remembered.
+        """Whether such an event is missing: there was none since `since` (ns), and all since then is remembered.
 
         For a daemon that finds what its killed predecessor did, and has to tell what that one could not.
         """
-        with self._lock:
-            if not self._whole and (not self._ring or self._ring[0].time > since):
-                return False
-            like = (e for e in self._ring if e.time >= since and e.id == id)
-            return not any(e.kind == kind and e.action == action for e in like)
+        return self._since <= since and not self.told(kind, action, id, since)
 
     def close(self) -> None:
         """Let the journal go; what is published from now on is not kept."""

@@ -186,12 +186,26 @@ def test_a_full_disk_does_not_end_the_events(tmp_path, caplog):
     assert caplog.text.count("events cannot be kept") == 1
 
 
-def test_what_was_told_is_known(tmp_path):
+def test_what_was_told_is_known():
     bus = Bus(memory=2)
     start = bus.publish("container", "start", "a")
+    assert bus.told("container", "start", "a", start.time)
     assert not bus.untold("container", "start", "a", start.time)
     assert bus.untold("container", "start", "a", start.time + 1)
-    assert bus.untold("container", "die", "a", 0)
+    assert bus.untold("container", "die", "a", start.time)
+    assert not bus.untold("container", "die", "a", 0), "nobody knows what was before"
     bus.publish("container", "die", "b")
     bus.publish("container", "die", "c")
+    assert not bus.told("container", "start", "a", start.time)
     assert not bus.untold("container", "start", "a", start.time), "it is forgotten, not missing"
+
+
+def test_since_when_a_journal_knows_all(tmp_path):
+    path = tmp_path / "events.jsonl"
+    before = time.time_ns()
+    Bus(journal=Journal(path)).close()
+    after = time.time_ns()
+    bus = Bus(journal=Journal(path))
+    assert bus.untold("container", "create", "a", after)
+    assert not bus.untold("container", "create", "a", before - 1)
+    bus.close()

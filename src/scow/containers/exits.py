@@ -63,7 +63,7 @@ async def ended(context: Context, container: Container, status: ExitStatus, *, a
         # Who ended it decides whether the next daemon starts it, and no file of the task's says that.
         await context.keep(container, durable=False)
     # A daemon that was killed may have told what it could not record any more.
-    told = at_boot and not context.events.untold("container", "die", container.id, record.finished)
+    told = at_boot and context.events.told("container", "die", container.id, record.finished)
     await context.moved(container, state, *([] if told else ["die"]), durable=False, **missed.death(record))
     return delay
 
