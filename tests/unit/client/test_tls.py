@@ -31,7 +31,10 @@ class EchoServer:
         self.thread.start()
 
     def serve(self) -> None:
-        raw, _ = self.listener.accept()
+        try:
+            raw, _ = self.listener.accept()
+        except OSError:
+            return  # closed before anybody came
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = self.context.wrap_bio(incoming, outgoing, server_side=True)
         got = bytearray()
@@ -62,6 +65,7 @@ class EchoServer:
                 raw.sendall(outgoing.read())
 
     def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
         self.listener.close()
         self.thread.join(20)
         assert not self.thread.is_alive()
