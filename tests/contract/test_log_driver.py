@@ -14,6 +14,7 @@ from scow.logs.driver import LogConfig, open_writer
 from scow.logs.entry import PIECE
 from scow.logs.reader import LogReader
 from scow.logs.render import Format
+from scow.logs.rotate import remove_files
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -462,3 +463,44 @@ def test_frames_for_the_wire_say_the_same_as_entries(config):
                 text = form.prefix(entry.time_ns) + entry.data
                 wanted += bytes((entry.stream, 0, 0, 0)) + len(text).to_bytes(4, "big") + text
         assert framed == wanted
+
+
+# ── clearing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_clearing_removes_everything_so_far_and_writing_goes_on(config):
+    few = limited(config, "10k", "3")
+    writer = open_writer(few)
+    for number, (stream, data) in enumerate(numbered(0, 2000)):
+        writer.write(stream, data, START + number)
+    writer.clear()
+    assert os.listdir(os.path.dirname(config.path)) == ["log"]
+    assert read(few) == []
+    writer.write(1, b"after\n", START + 3000)
+    writer.close()
+    assert read(few) == [(1, b"after\n")]
+
+
+def test_a_follower_goes_on_after_clearing_and_misses_nothing(config):
+    writer = write(config, (1, b"old\n"), close=False)
+    with LogReader(config) as reader, reader.follow() as follower:
+        assert drain(follower) == [(1, b"old\n")]
+        writer.write(1, b"before\n", START + SECOND)
+        writer.clear()
+        writer.write(1, b"after\n", START + SECOND)
+        assert drain(follower) == [(1, b"before\n"), (1, b"after\n")]
+        remove_files(config.path)  # as the daemon does where nobody writes
+        assert drain(follower) == []
+        writer.close()
+        write(config, (1, b"a new start\n"))
+        assert drain(follower) == [(1, b"a new start\n")]
+
+
+def test_clearing_leaves_other_files_alone(config):
+    folder = Path(config.path).parent
+    for name in ("config.json", "log.txt", "log.1.gz.tmp", "logs", "log.1", "log.2.gz"):
+        (folder / name).write_text("")
+    writer = write(config, (1, b"x\n"), close=False)
+    writer.clear()
+    writer.close()
+    assert sorted(os.listdir(folder)) == ["config.json", "log", "log.1.gz.tmp", "log.txt", "logs"]

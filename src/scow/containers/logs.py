@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scow.api.units import parse_time
+from scow.containers import tags
 from scow.containers.attach import AttachRequest
 from scow.containers.container import Container
 from scow.containers.context import Context
-from scow.errors import InvalidArgument
+from scow.errors import Conflict, InvalidArgument, System
 from scow.logs import options
 from scow.logs.driver import LogConfig
 from scow.logs.reader import LogReader
 from scow.logs.render import Format
+from scow.logs.rotate import remove_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ def config_of(context: Context, container: Container) -> LogConfig:
     config, settings = container.record.config, container.record.host.log_config
     environment = dict(entry.partition("=")[::2] for entry in config.env or ())
     attributes = options.attributes(settings.config, config.labels or {}, environment)
+    if "tag" in attributes:
+        attributes["tag"] = tags.render(attributes["tag"], tags.fields(container.record))
     return LogConfig(settings.type, str(path_of(context, container)), settings.config, attributes)
 
 
@@ -59,6 +63,7 @@ def check(driver: str, settings: dict[str, str]) -> None:
         raise InvalidArgument(f"logger: no log driver named '{driver}' is registered")
     options.limits(driver, settings)
     options.attributes(settings, {}, {})
+    tags.check(settings.get("tag", ""))
 
 
 def read(context: Context, ref: str, request: LogsRequest) -> tuple[bool, AsyncIterator[bytes]]:
@@ -88,6 +93,28 @@ def read(context: Context, ref: str, request: LogsRequest) -> tuple[bool, AsyncI
     if not request.follow or not container.running:
         return tty, _past(reader, form, tail)
     return tty, _follow(container, reader, form, tail, _time(request.until, now))
+
+
+async def clear(context: Context, ref: str) -> None:
+    """Remove what the container has logged so far, older files too; whoever follows the log goes on.
+
+    Raises:
+        NoSuchContainer.
+        Unsupported: the driver keeps no files.
+        System: a file cannot be removed.
+    """
+    container = context.get(ref)
+    with LogReader(config_of(context, container)):
+        pass  # says what cannot be read, and so not be cleared
+    task = container.task
+    if task is not None:
+        with contextlib.suppress(Conflict):  # it has ended: nobody writes
+            await task.clear_log()
+            return
+    try:
+        await asyncio.to_thread(remove_files, str(path_of(context, container)))
+    except OSError as error:
+        raise System(f"cannot clear the log of {container.name}: {error.strerror}: {error.filename}") from error
 
 
 def _time(text: str, now: int) -> int | None:

@@ -263,6 +263,10 @@ class Containers:
         """(whether it has a terminal, its log as bytes for the wire)."""
         return logs.read(self._context, ref, request)
 
+    async def clear_logs(self, ref: str) -> None:
+        """Empty its log; see `logs.clear`."""
+        await logs.clear(self._context, ref)
+
     async def resize(self, ref: str, rows: int, cols: int) -> None:
         """Tell its terminal the size; before the start it is remembered."""
         container = self._context.get(ref)

@@ -297,6 +297,7 @@ class Shim:
         if first and self.log is not None:
             stdio.log = None
             self.log.close()
+            self.log = None
         told = reaper.record(status, oom_killed)
         if first:
             self.exit = told
@@ -400,6 +401,10 @@ class Shim:
             else:
                 self.cgroup.thaw()
             self.paused = asked == "pause"
+        elif asked == "clear_log":
+            if self.log is None:
+                raise Failed("log", 0, "", "the log is complete: it can be cleared without us")
+            self.log.clear()
         elif asked == "status":
             return self._status()
         return {}

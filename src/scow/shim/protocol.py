@@ -9,7 +9,7 @@
                                              ◀──  {"event": "status", …}            to whoever connects later
     {"n": 1, "do": "attach", "streams": …} + socket ──▶
     {"n": 2, "do": "exec", "exec": …} + process (memfd), socket ──▶
-    {"n": 3, "do": "kill" | "resize" | "pause" | "resume" | "close_stdin" | "status", …} ──▶
+    {"n": 3, "do": "kill" | "resize" | "pause" | "resume" | "close_stdin" | "clear_log" | "status", …} ──▶
                                              ◀──  {"n": 3} | {"n": 3, "failed": {…}} | {"n": 2, "pid": …}
                                              ◀──  {"event": "oom"}                  memory ran out; it may run on
                                              ◀──  {"event": "exec_exit", "exec": …, "code": …, …}

@@ -250,6 +250,15 @@ class Task:
         """End of file for the first process."""
         await self.ask({"do": "close_stdin"})
 
+    async def clear_log(self) -> None:
+        """Empty the log between two writes.
+
+        Raises:
+            Conflict: the container has ended, and nobody writes the log any more.
+            TaskFailed: a file cannot be removed.
+        """
+        await self.ask({"do": "clear_log"})
+
     async def update(self, resources: dict[str, Any]) -> None:
         """Change limits (OCI linux.resources) while it runs."""
         await asyncio.to_thread(self.cgroup().apply, resources)

@@ -13,6 +13,7 @@ LOGS = Command(
     least=1,
     most=1,
     flags=(
+        Flag("clear", "bool", "Remove what was logged so far; with --follow, show what comes then"),
         Flag("details", "bool", "Show extra details provided to logs"),
         Flag("follow", "bool", "Follow log output", short="f"),
         Flag("since", "string", f"Show logs since{_SINCE}"),
@@ -31,6 +32,10 @@ LOGS = Command(
 
 def logs(session: Session, options: Options, arguments: list[str]) -> int:
     found = session.client.get(path("containers", arguments[0], "json"))
+    if options.on("clear"):
+        session.client.delete(path("scow", "containers", str(found["Id"]), "logs"))
+        if not options.on("follow"):
+            return 0
     response = session.client.request(
         "GET",
         path("containers", str(found["Id"]), "logs"),

@@ -114,6 +114,13 @@ async def container_logs(engine: Engine, request: Request) -> Response:
     return Response(200, body, content_type=stream_type(request, tty=tty))
 
 
+@routes.delete("/scow/containers/{id}/logs")
+async def container_logs_clear(engine: Engine, request: Request) -> Response:
+    """Our own: remove what a container has logged so far, while it runs or not."""
+    await engine.containers.clear_logs(request.path["id"])
+    return NO_CONTENT
+
+
 @routes.get("/containers/{id}/changes")
 async def container_changes(engine: Engine, request: Request) -> Response:
     """ContainerChanges: paths it changed, added or deleted."""
