@@ -491,3 +491,13 @@ def test_concurrent_chunks_do_not_mix(tmp_path: Path) -> None:
         assert seen[0].status == 201
 
     run(test, tmp_path)
+
+
+def test_what_a_killed_registry_left_half_written_is_swept(tmp_path: Path) -> None:
+    folder = tmp_path / "repositories" / "a" / "b" / "_tags"
+    folder.mkdir(parents=True)
+    (folder / "latest").write_text("sha256:" + "0" * 64)
+    half = folder / "latest.4242.tmp"
+    half.write_text("sha25")
+    App.open(tmp_path).close()
+    assert [entry.name for entry in folder.iterdir()] == ["latest"]

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from scow.content.store import ContentStore
 from scow.errors import InvalidArgument
-from scow.fileio import atomic_write, fsync_dir
+from scow.fileio import atomic_write, fsync_dir, sweep_temporaries
 from scow.oci.digest import Digest
 from scow.registry.codes import RegistryError
 
@@ -53,6 +53,16 @@ class Repositories:
         self.root = root / "repositories"
         self.content = content
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in self._folders():
+            for kind in (MANIFESTS, TAGS):
+                with contextlib.suppress(FileNotFoundError):
+                    sweep_temporaries(folder / kind)
+
+    def _folders(self) -> Iterator[Path]:
+        """Every folder that is a repository, or has some below."""
+        for folder, folders, _ in os.walk(self.root):
+            folders[:] = [entry for entry in folders if not entry.startswith("_")]
+            yield Path(folder)
 
     def get(self, name: str) -> "Repository":
         """The repository `name`, which need not exist yet.
@@ -67,10 +77,10 @@ class Repositories:
     def names(self) -> list[str]:
         """Every repository with at least one manifest, sorted."""
         found: list[str] = []
-        for folder, folders, _ in os.walk(self.root):
-            if MANIFESTS in folders and any((Path(folder) / MANIFESTS).iterdir()):
-                found.append(str(Path(folder).relative_to(self.root)))
-            folders[:] = [entry for entry in folders if not entry.startswith("_")]
+        for folder in self._folders():
+            with contextlib.suppress(FileNotFoundError):
+                if any((folder / MANIFESTS).iterdir()):
+                    found.append(str(folder.relative_to(self.root)))
         return sorted(found)
 
 
