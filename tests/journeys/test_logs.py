@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import json
+import re
+import socket
 import subprocess
 import threading
 import time
@@ -116,6 +118,64 @@ def test_details_are_what_the_options_picked(world: World) -> None:
         assert world.docker_cli("logs", "--details", made) == wanted
         line = json.loads(files(world, made)[0].read_text())
         assert line["attrs"] == {"MODE": "1,2", "com.example.app": "a b", "tag": f"detailed/{made[:12]}"}
+
+
+# ── other programs' logs ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_syslog_from_run_to_rm(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "dev-log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        server.settimeout(20)
+        options = ("--log-driver", "syslog", "--log-opt", f"syslog-address=unixgram://{path}")
+        with container(
+            world,
+            *options,
+            "--log-opt",
+            "tag={{.Name}}",
+            "--name",
+            "told",
+            "busybox",
+            "sh",
+            "-c",
+            "echo out; echo err >&2",
+        ) as made:
+            found = [server.recv(4096), server.recv(4096)]
+            assert sorted(line[:4] for line in found) == [b"<27>", b"<30>"]
+            assert all(re.search(rb" told\[\d+\]: (out|err)\n$", line) for line in found)
+            world.scow("wait", made)
+            assert world.docker_cli("logs", made) == "out\n"
+            assert world.docker_cli("inspect", "-f", "{{.HostConfig.LogConfig.Type}}", made) == "syslog\n"
+        with container(world, *options, "--log-opt", "cache-disabled=true", "busybox", "echo", "x") as made:
+            world.docker_cli("logs", made, status=1)
+            assert "configured logging driver does not support reading" in world.errors
+
+
+def test_a_log_server_that_is_not_there(world: World) -> None:
+    world.docker_cli(
+        *("run", "--log-driver", "syslog", "--log-opt", "syslog-address=tcp://127.0.0.1:9", "busybox", "true"),
+        status=125,
+    )
+    wanted = "failed to initialize logging driver: dial tcp 127.0.0.1:9: connect: connection refused"
+    assert wanted in world.errors
+    assert world.scow("ps", "-q") == ""
+
+
+def test_info_names_the_drivers(world: World) -> None:
+    assert world.docker().info()["Plugins"]["Log"] == ["journald", "json-file", "local", "none", "syslog"]
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_non_blocking_log_is_there_when_the_container_has_ended(world: World, driver: str) -> None:
+    out = world.docker().containers.run(
+        "busybox",
+        ["sh", "-c", "i=0; while [ $i -lt 5000 ]; do echo line $i; i=$((i+1)); done"],
+        remove=True,
+        log_config=LogConfig(type=driver, config={"mode": "non-blocking", "max-buffer-size": "4m"}),
+    )
+    if driver == "json-file":
+        assert out == b"".join(b"line %d\n" % number for number in range(5000))
 
 
 # ── clearing ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ from scow.containers.container import Container
 from scow.containers.context import Context
 from scow.errors import Conflict, InvalidArgument, System
 from scow.logs import options
-from scow.logs.driver import LogConfig
+from scow.logs.driver import DRIVERS, LogConfig
 from scow.logs.reader import LogReader
 from scow.logs.render import Format
 from scow.logs.rotate import remove_files
@@ -47,9 +47,12 @@ def config_of(context: Context, container: Container) -> LogConfig:
     config, settings = container.record.config, container.record.host.log_config
     environment = dict(entry.partition("=")[::2] for entry in config.env or ())
     attributes = options.attributes(settings.config, config.labels or {}, environment)
+    record = container.record
+    tag = tags.render(settings.config.get("tag") or tags.DEFAULT, tags.fields(record))
     if "tag" in attributes:
-        attributes["tag"] = tags.render(attributes["tag"], tags.fields(container.record))
-    return LogConfig(settings.type, str(path_of(context, container)), settings.config, attributes)
+        attributes["tag"] = tag
+    fields = {"id": record.id, "name": record.name, "image": record.image_ref, "tag": tag}
+    return LogConfig(settings.type, str(path_of(context, container)), settings.config, attributes, fields)
 
 
 def shown_path(context: Context, container: Container) -> str:
@@ -59,9 +62,9 @@ def shown_path(context: Context, container: Container) -> str:
 
 def check(driver: str, settings: dict[str, str]) -> None:
     """Raise `InvalidArgument` for a driver that does not exist or options it does not know."""
-    if driver not in ("local", "json-file", "none"):
+    if driver not in DRIVERS:
         raise InvalidArgument(f"logger: no log driver named '{driver}' is registered")
-    options.limits(driver, settings)
+    options.check(driver, settings)
     options.attributes(settings, {}, {})
     tags.check(settings.get("tag", ""))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from scow import __version__
 from scow.errors import InvalidArgument
+from scow.logs.driver import DRIVERS
 
 DEFAULT_DATA_ROOT = "/var/lib/scow"
 DEFAULT_EXEC_ROOT = "/run/scow"
@@ -99,7 +100,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("--dns-search", "dns-search", "list", (), "Search domain for containers"),
     Option("--host-gateway-ip", "host-gateway-ip", "text", "", "Address that host-gateway stands for"),
     Option("--label", "labels", "list", (), "Label of this daemon: KEY=VALUE"),
-    Option("--log-driver", "log-driver", "text", "json-file", "Log driver of new containers: local, json-file or none"),
+    Option("--log-driver", "log-driver", "text", "json-file", f"Log driver of new containers: {', '.join(DRIVERS)}"),
     Option("--log-opt", "log-opts", "map", {}, "Option of the log driver: KEY=VALUE"),
     Option("--default-shm-size", "default-shm-size", "text", "64m", "Size of /dev/shm"),
     Option("--init", "init", "flag", False, "Run an init as the first process of every container"),
@@ -262,8 +263,8 @@ def check(config: Config) -> None:
     """
     if config.text("log-level") not in LOG_LEVELS:
         raise InvalidArgument(f"invalid log-level {config.text('log-level')!r}: use one of {', '.join(LOG_LEVELS)}")
-    if config.text("log-driver") not in ("local", "json-file", "none"):
-        raise InvalidArgument(f"unknown log-driver {config.text('log-driver')!r}: use local, json-file or none")
+    if config.text("log-driver") not in DRIVERS:
+        raise InvalidArgument(f"unknown log-driver {config.text('log-driver')!r}: use one of {', '.join(DRIVERS)}")
     if config.text("bip"):
         _interface("bip", config.text("bip"))
     for base, size in config.address_pools:

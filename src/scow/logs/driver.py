@@ -1,7 +1,9 @@
 """The contract of log drivers, and the choice among them.
 
 A driver keeps what a container writes: the shim writes, the daemon reads, through files alone, so that either may die.
-``local`` (default) keeps chunks as they came, ``json-file`` Docker's lines of JSON, ``none`` nothing.
+``json-file`` (default) keeps Docker's lines of JSON, ``local`` chunks as they came, ``none`` nothing. ``journald`` and
+``syslog`` hand lines to another program (`open_sink`, in a process of its own) and keep a copy for readers as ``local``
+does: Docker's dual logging.
 
 Writers and readers agree on *lines as Docker counts them*: ended by a newline, cut into pieces of 16 KiB where longer,
 the last one of a stream possibly without an end (`Entry.partial`). The shim imports this module and the writer of one
@@ -11,6 +13,7 @@ driver; readers live in `scow.logs.reader`.
 from __future__ import annotations
 
 from scow.errors import InvalidArgument
+from scow.logs.options import cache_disabled, cache_options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +41,22 @@ if TYPE_CHECKING:
         def close(self) -> None:
             """Write what is held back and let the files go."""
 
+    class Sink(Protocol):
+        """What a process of its own writes a log to."""
 
-DRIVERS = ("local", "json-file", "none")
-DEFAULT_DRIVER = "local"
+        def write(self, stream: int, data: bytes, when_ns: int) -> None:
+            """As `Writer.write`."""
+
+        def clear(self) -> None:
+            """As `Writer.clear`."""
+
+        def close(self) -> None:
+            """As `Writer.close`."""
+
+
+FILES = ("local", "json-file")
+REMOTE = ("journald", "syslog")
+DRIVERS = (*FILES, *REMOTE, "none")
 
 
 class LogConfig:
@@ -48,9 +64,10 @@ class LogConfig:
 
     `path`: of the newest file; older ones are ``<path>.1``, ``<path>.2.gz``, … `options`: Docker's ``--log-opt``.
     `attributes`: what ``labels``, ``env`` and ``tag`` options picked; json-file repeats them on each line.
+    `fields`: "id", "name", "image" and "tag" of the container, for other programs' logs.
     """
 
-    __slots__ = ("attributes", "driver", "options", "path")
+    __slots__ = ("attributes", "driver", "fields", "options", "path")
 
     def __init__(
         self,
@@ -58,11 +75,26 @@ class LogConfig:
         path: str,
         options: Mapping[str, str] | None = None,
         attributes: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         self.driver = driver
         self.path = path
         self.options = dict(options or {})
         self.attributes = dict(attributes or {})
+        self.fields = {"id": "", "name": "", "image": "", "tag": "", **(fields or {})}
+
+    @property
+    def waits(self) -> bool:
+        """Whether writing may take long, and has a process of its own."""
+        return self.driver in REMOTE or (self.driver in FILES and self.options.get("mode") == "non-blocking")
+
+    def kept(self) -> LogConfig | None:
+        """The files that readers find the log in, None where there are none."""
+        if self.driver in FILES:
+            return self
+        if self.driver in REMOTE and not cache_disabled(self.options):
+            return LogConfig("local", self.path, cache_options(self.options), self.attributes)
+        return None
 
 
 def open_writer(config: LogConfig, cursor: Cursor | None = None) -> Writer:
@@ -88,3 +120,23 @@ def open_writer(config: LogConfig, cursor: Cursor | None = None) -> Writer:
 
         return NullWriter()
     raise InvalidArgument(f"logger: no log driver named '{config.driver}' is registered")
+
+
+def open_sink(config: LogConfig) -> Sink:
+    """The writer for a process of its own; one of another program's log is not connected yet.
+
+    Raises:
+        InvalidArgument: unknown driver or options.
+        OSError: a file cannot be made.
+    """
+    if config.driver not in REMOTE:
+        return open_writer(config)
+    from scow.logs.remote import RemoteWriter
+
+    if config.driver == "journald":
+        from scow.logs.journald import JournalSender
+
+        return RemoteWriter(JournalSender(config.fields, config.attributes))
+    from scow.logs.syslog import SyslogSender
+
+    return RemoteWriter(SyslogSender(config.options, config.fields["tag"]))

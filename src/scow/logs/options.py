@@ -4,13 +4,28 @@ from scow.errors import InvalidArgument
 
 _ATTRIBUTES = frozenset({"labels", "labels-regex", "env", "env-regex", "tag"})
 _ROTATION = frozenset({"max-size", "max-file", "compress"})
-_DELIVERY = frozenset({"mode", "max-buffer-size"})
+_CACHE = frozenset({"cache-disabled", "cache-max-size", "cache-max-file", "cache-compress"})
+_DELIVERY = frozenset({"mode", "max-buffer-size"}) | _CACHE
+_SYSLOG = frozenset(
+    {
+        "syslog-address", "syslog-facility", "syslog-format", "syslog-tls-ca-cert", "syslog-tls-cert", "syslog-tls-key",
+        "syslog-tls-skip-verify",
+    }
+)  # fmt: skip
+_KNOWN = {
+    "json-file": _ROTATION | _DELIVERY | _ATTRIBUTES,
+    "local": _ROTATION | _DELIVERY,
+    "journald": _DELIVERY | _ATTRIBUTES,
+    "syslog": _DELIVERY | _ATTRIBUTES | _SYSLOG,
+}
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
 LOCAL_SIZE = 20 << 20
 LOCAL_FILES = 5
+#: Bytes that wait for a non-blocking log.
+BUFFER = 1_000_000
 
 
 class Limits:
@@ -61,10 +76,46 @@ def check_names(driver: str, options: dict[str, str]) -> None:
         _size(options["max-buffer-size"], "max-buffer-size")
     if driver == "none":
         return
-    known = _ROTATION | _DELIVERY | _ATTRIBUTES if driver == "json-file" else _ROTATION | _DELIVERY
+    if options.get("cache-disabled", "") not in _TRUE | _FALSE | {""}:
+        raise InvalidArgument(f"invalid value for option cache-disabled: {options['cache-disabled']}")
     for name in sorted(options):
-        if name not in known:
+        if name not in _KNOWN[driver]:
             raise InvalidArgument(f"unknown log opt '{name}' for {driver} log driver")
+
+
+def check(driver: str, options: dict[str, str]) -> None:
+    """Everything that can be said about a driver's options before there is a container.
+
+    Raises:
+        InvalidArgument: in Docker's words.
+    """
+    if driver in ("local", "json-file"):
+        limits(driver, options)
+    else:
+        check_names(driver, options)
+        if driver != "none":
+            limits("local", cache_options(options))
+    if driver == "syslog":
+        from scow.logs import syslog
+
+        syslog.check(options)
+
+
+def cache_disabled(options: dict[str, str]) -> bool:
+    """Whether a log that is another program's is not kept for readers too."""
+    return options.get("cache-disabled", "") in _TRUE
+
+
+def cache_options(options: dict[str, str]) -> dict[str, str]:
+    """The local driver's options for what readers are shown of another program's log."""
+    return {name[6:]: value for name, value in options.items() if name in _CACHE and name != "cache-disabled"}
+
+
+def buffer_size(options: dict[str, str]) -> int:
+    """Bytes that may wait for the log before some are dropped; 0 if none ever are."""
+    if options.get("mode") != "non-blocking":
+        return 0
+    return _size(options["max-buffer-size"], "max-buffer-size") if "max-buffer-size" in options else BUFFER
 
 
 def _size(text: str, name: str) -> int:

@@ -43,9 +43,10 @@ class LogReader:
         """
         if config.driver not in DRIVERS:
             raise InvalidArgument(f"logger: no log driver named '{config.driver}' is registered")
-        if config.driver not in _KINDS:
+        kept = config.kept()
+        if kept is None:
             raise Unsupported("configured logging driver does not support reading")
-        self._kind = _KINDS[config.driver]
+        self._kind = _KINDS[kept.driver]
         self._path = config.path
         self._stitcher = Stitcher()
         self._fd = -1

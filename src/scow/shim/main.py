@@ -152,7 +152,7 @@ class Shim:
             self._follow(child, self._begin(stdio))
             # Meanwhile, on the other processor:
             if self.request["log"] is not None:
-                self.log = Tap(LogConfig(**self.request["log"]), self.directory)
+                self.log = Tap(LogConfig(**self.request["log"]), self.directory, self.loop)
             self._record_state(child)
             self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
             self.loop.watch(self.listener.fileno(), READ, self._accept)

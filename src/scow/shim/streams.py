@@ -76,6 +76,7 @@ class Stdio:
         "_stdin",
         "_stdin_ends",
         "_stdin_pending",
+        "_waits",
         "drained",
         "log",
         "terminal",
@@ -104,6 +105,9 @@ class Stdio:
         self.drained = drained
         for fd in {*self._sources, *([stdin] if stdin is not None else [])}:
             os.set_blocking(fd, False)
+        self._waits = log.courier if isinstance(log, Tap) else None
+        if self._waits is not None:
+            self._waits.on_room = lambda: self._pause(False)
         self._watch_sources()
 
     @property
@@ -152,6 +156,8 @@ class Stdio:
         for attached in list(self._attached):
             if attached.wants.stdout if stream == frames.STDOUT else attached.wants.stderr:
                 self._push(attached, stream, data)
+        if self._waits is not None and self._waits.full and not self._ended:
+            self._pause(True)
         return True
 
     def _close_source(self, fd: int) -> None:
@@ -216,8 +222,12 @@ class Stdio:
             self._watch(attached)
 
     def _pause(self, wanted: bool) -> None:
-        """Stop or go on reading from the process, as its slowest reader asks."""
-        paused = wanted or any(attached.size > HIGH for attached in self._attached)
+        """Stop or go on reading from the process, as its slowest reader, or its log, asks."""
+        paused = (
+            wanted
+            or (self._waits is not None and self._waits.full)
+            or any(attached.size > HIGH for attached in self._attached)
+        )
         if paused != self._paused:
             self._paused = paused
             self._watch_sources()

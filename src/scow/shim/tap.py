@@ -23,6 +23,8 @@ from scow.logs.driver import open_writer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from scow.logs.driver import LogConfig, Writer
+    from scow.shim.courier import Courier
+    from scow.shim.loop import Loop
 
 #: Most bytes taken at a time.
 CHUNK = 256 << 10
@@ -49,25 +51,35 @@ class Tap:
     Args:
         config: of the log.
         directory: the task's folder; what an earlier shim left there is put into the log first.
+        loop: serves the process that writes a log which may take long (`LogConfig.waits`).
 
     Raises:
         InvalidArgument: unknown driver or options.
-        OSError: the log cannot be opened.
+        System, OSError: the log cannot be opened.
     """
 
-    __slots__ = ("_cursor", "_directory", "_plain", "_spools", "writer")
+    __slots__ = ("_cursor", "_directory", "_plain", "_spools", "courier", "writer")
 
-    def __init__(self, config: LogConfig, directory: str) -> None:
+    def __init__(self, config: LogConfig, directory: str, loop: Loop | None = None) -> None:
         self._directory = directory
         self._spools: list[Spool | None] = [None, None, None]
         self._cursor: Cursor | None = None
-        self._plain = config.driver == "none"
-        if os.path.exists(f"{directory}/{_CURSOR_NAME}"):
+        self.courier: Courier | None = None
+        if config.waits and loop is not None:
+            from scow.shim.courier import Courier
+
+            self.courier = Courier(config, loop)
+        files = config.kept() if config.driver != "none" else config
+        if files is config and self.courier is not None:
+            files = None
+        # Without files of ours there is no telling what of a chunk has come to where it belongs.
+        self._plain = files is None or config.driver == "none"
+        if not self._plain and os.path.exists(f"{directory}/{_CURSOR_NAME}"):
             self._cursor = Cursor(f"{directory}/{_CURSOR_NAME}", self._kept)
             for stream in (1, 2):
                 with contextlib.suppress(FileNotFoundError):
                     self._spools[stream] = Spool(f"{directory}/{_NAMES[stream]}", 0)
-        self.writer: Writer = open_writer(config, self._cursor)
+        self.writer: Writer | None = open_writer(files, self._cursor) if files is not None else None
         for stream in (1, 2):
             self._resume(stream)
 
@@ -122,7 +134,8 @@ class Tap:
         if self._cursor is None:
             self._cursor = Cursor(f"{self._directory}/{_CURSOR_NAME}", self._kept)
             self._cursor.settle()
-            self.writer.cursor = self._cursor
+            if self.writer is not None:
+                self.writer.cursor = self._cursor
         spool = self._spools[stream] = Spool(f"{self._directory}/{_NAMES[stream]}", os.O_CREAT | os.O_TRUNC)
         return spool
 
@@ -139,8 +152,11 @@ class Tap:
 
     def write(self, stream: int, data: bytes, when_ns: int) -> None:
         """Put `data` into the log; a log that cannot be written does not stop the container."""
+        if self.courier is not None:
+            self.courier.write(stream, data, when_ns)
         try:
-            self.writer.write(stream, data, when_ns)
+            if self.writer is not None:
+                self.writer.write(stream, data, when_ns)
         except OSError as error:
             print(f"log: {error}", file=sys.stderr, flush=True)
 
@@ -151,17 +167,23 @@ class Tap:
             Unsupported: the driver keeps nothing that could be removed.
             OSError: a file cannot be removed, or no new one made.
         """
-        self.writer.clear()
+        for log in (self.writer, self.courier if self.writer is None else None):
+            if log is not None:
+                log.clear()
 
     def close(self) -> None:
         """Write what is held back, and let everything go: the container has ended."""
         with contextlib.suppress(OSError):
-            self.writer.close()
+            if self.writer is not None:
+                self.writer.close()
+        if self.courier is not None:
+            self.courier.close()
         self._forget()
 
     def _forget(self) -> None:
         """Remove spools and cursor."""
-        self.writer.cursor = None
+        if self.writer is not None:
+            self.writer.cursor = None
         # The cursor first: without one a spool means nothing.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{self._directory}/{_CURSOR_NAME}")

@@ -188,7 +188,7 @@ class Tasks:
 
 def _message(task: Task, request: LaunchRequest) -> Message:
     log = request.log
-    kept = ("driver", "path", "options", "attributes")
+    kept = ("driver", "path", "options", "attributes", "fields")
     return {
         "do": "shim",
         "id": request.id,

@@ -15,5 +15,5 @@ def test_output_is_taken_and_cannot_be_read():
     assert writer.dropped == 0
     with pytest.raises(Unsupported, match="configured logging driver does not support reading"):
         LogReader(LogConfig("none", "/nowhere"))
-    with pytest.raises(InvalidArgument, match="syslog"):
-        LogReader(LogConfig("syslog", "/nowhere"))
+    with pytest.raises(InvalidArgument, match="pigeon"):
+        LogReader(LogConfig("pigeon", "/nowhere"))

@@ -3,7 +3,7 @@
 import pytest
 
 from scow.errors import InvalidArgument
-from scow.logs.options import attributes, check_names, limits
+from scow.logs.options import attributes, buffer_size, cache_disabled, cache_options, check, check_names, limits
 
 
 def told(driver, **options):
@@ -79,3 +79,54 @@ def test_attributes_are_picked_from_labels_and_environment():
     assert attributes({}, labels, environment) == {}
     with pytest.raises(InvalidArgument, match="expression"):
         attributes({"env-regex": "("}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("driver", "options", "words"),
+    [
+        ("syslog", {"max-size": "1m"}, "unknown log opt 'max-size' for syslog log driver"),
+        ("journald", {"syslog-address": "x"}, "unknown log opt 'syslog-address' for journald log driver"),
+        ("syslog", {"syslog-address": "http://x"}, "unsupported scheme: 'http'"),
+        ("syslog", {"syslog-address": "localhost:514"}, "unsupported scheme: ''"),
+        ("syslog", {"syslog-address": "tcp://host:port"}, "invalid port 'port'"),
+        ("syslog", {"syslog-address": "unix:///no/such"}, "stat /no/such: no such file or directory"),
+        ("syslog", {"syslog-facility": "local9"}, "invalid syslog facility"),
+        ("syslog", {"syslog-facility": "24"}, "invalid syslog facility"),
+        ("syslog", {"syslog-format": "rfc1"}, "Invalid syslog format"),
+        ("journald", {"cache-max-file": "0"}, "max-file cannot be less than 1"),
+        ("syslog", {"cache-disabled": "maybe"}, "invalid value for option cache-disabled: maybe"),
+        ("json-file", {"cache-disabled": "maybe"}, "invalid value for option cache-disabled: maybe"),
+        ("syslog", {"max-buffer-size": "1m"}, "only supported with 'mode=non-blocking'"),
+    ],
+)
+def test_refusals_before_there_is_a_container(driver, options, words):
+    with pytest.raises(InvalidArgument, match=words):
+        check(driver, options)
+
+
+@pytest.mark.parametrize(
+    ("driver", "options"),
+    [
+        ("syslog", {"syslog-address": "udp://[::1]:514", "syslog-facility": "23", "syslog-format": "rfc5424micro"}),
+        ("syslog", {"syslog-address": "tcp+tls://host", "tag": "x", "labels": "a", "env-regex": "^A"}),
+        ("journald", {"cache-disabled": "true", "mode": "non-blocking", "max-buffer-size": "4m"}),
+        ("json-file", {"cache-max-size": "1m", "max-size": "1m"}),
+        ("none", {}),
+    ],
+)
+def test_what_is_accepted(driver, options):
+    check(driver, options)
+
+
+def test_the_copy_for_readers_has_options_of_its_own():
+    options = {"cache-max-size": "1m", "cache-max-file": "2", "cache-compress": "false", "tag": "x"}
+    assert cache_options(options) == {"max-size": "1m", "max-file": "2", "compress": "false"}
+    assert not cache_disabled(options)
+    assert cache_disabled({"cache-disabled": "true"})
+
+
+def test_what_may_wait():
+    assert buffer_size({}) == 0
+    assert buffer_size({"mode": "blocking"}) == 0
+    assert buffer_size({"mode": "non-blocking"}) == 1_000_000
+    assert buffer_size({"mode": "non-blocking", "max-buffer-size": "4m"}) == 4_000_000

@@ -10,6 +10,7 @@ from scow.api import version
 from scow.daemon import host
 from scow.daemon.usage import disk_usage
 from scow.errors import InvalidArgument
+from scow.logs.driver import DRIVERS
 from scow.web.response import Response, json_response
 from scow.web.router import Routes
 
@@ -100,7 +101,7 @@ def info(engine: "Engine") -> dict[str, Any]:
             "Volume": ["local"],
             "Network": ["bridge", "host", "null"],
             "Authorization": None,
-            "Log": ["local", "json-file", "none"],
+            "Log": sorted(DRIVERS),
         },
         **_resources(),
         **_machine(),
