@@ -22,6 +22,8 @@ from scow.linux.namespaces import CLONE_NEWNET, setns
 
 T = TypeVar("T")
 
+#: SCOW_POOL_SIZE=0 runs the journeys without sandboxes made ahead.
+POOL = ("--pool-size", os.environ["SCOW_POOL_SIZE"]) if "SCOW_POOL_SIZE" in os.environ else ()
 BIN = Path(sys.executable).parent
 DOCKER_CLI = next((str(p) for p in map(Path, ("/usr/local/bin/docker", "/usr/bin/docker")) if p.exists()), None)
 
@@ -111,7 +113,7 @@ class World:
         """The daemon's command line."""
         return (
             str(BIN / "scowd"), "--data-root", str(self.root / "data"), "--exec-root", str(self.root / "run"),
-            "--config-file", str(self.config_file()), "-H", f"unix://{self.socket}", *self.options, *options,
+            "--config-file", str(self.config_file()), "-H", f"unix://{self.socket}", *POOL, *self.options, *options,
         )  # fmt: skip
 
     def config_file(self) -> Path:

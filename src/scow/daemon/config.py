@@ -16,6 +16,7 @@ from typing import Any
 from scow import __version__
 from scow.errors import InvalidArgument
 from scow.logs.driver import DRIVERS
+from scow.tasks.pool import MOST, RATE
 
 DEFAULT_DATA_ROOT = "/var/lib/scow"
 DEFAULT_EXEC_ROOT = "/run/scow"
@@ -106,8 +107,13 @@ OPTIONS: tuple[Option, ...] = (
     Option("--init", "init", "flag", False, "Run an init as the first process of every container"),
     Option("--no-new-privileges", "no-new-privileges", "flag", False, "Set no-new-privileges on every container"),
     Option(
-        "--pool-size", "pool-size", "number", 8, "What starts need is made ahead for so many containers; 0: for none"
+        "--pool-size",
+        "pool-size",
+        "number",
+        MOST,
+        "What starts need is made ahead for so many containers, as demand asks; 0: for none",
     ),
+    Option("--pool-rate", "pool-rate", "number", RATE, "Sandboxes for containers to start in made ahead in a second"),
     Option("--live-restore", "live-restore", "flag", False, "Leave containers running when the daemon stops"),
     Option(
         "--shutdown-timeout", "shutdown-timeout", "number", 15, "Seconds containers get to stop when the daemon does"
@@ -270,7 +276,14 @@ def check(config: Config) -> None:
     for base, size in config.address_pools:
         if not ipaddress.ip_network(base).prefixlen <= size <= 30:
             raise InvalidArgument(f"default-address-pool {base}: size {size} must lie between its prefix and 30")
-    for key, least in (("max-concurrent-downloads", 1), ("max-concurrent-uploads", 1), ("mtu", 0), ("pool-size", 0)):
+    numbers = (
+        ("max-concurrent-downloads", 1),
+        ("max-concurrent-uploads", 1),
+        ("mtu", 0),
+        ("pool-size", 0),
+        ("pool-rate", 1),
+    )
+    for key, least in numbers:
         if config.number(key) < least:
             raise InvalidArgument(f"invalid {key}: {config.number(key)}: write {least} or more")
     if config.number("pool-size") > MAX_POOL:

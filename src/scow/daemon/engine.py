@@ -26,6 +26,7 @@ from scow.snapshots import overlay
 from scow.snapshots.overlay import OverlaySnapshotter
 from scow.snapshots.plain import PlainSnapshotter
 from scow.snapshots.snapshotter import Snapshotter
+from scow.tasks.pool import SandboxPool
 from scow.tasks.tasks import Tasks
 from scow.volumes.service import Volumes
 
@@ -99,7 +100,7 @@ def _assemble(config: Config) -> Engine:
     images = Images(content, snapshots)
     networks = Networks(root / "networks", config.exec_root, network_config(config), events)
     volumes = Volumes(root / "volumes", events)
-    tasks = Tasks(config.exec_root)
+    tasks = Tasks(config.exec_root, pool_config(config))
     registry = Registry(registry_config(config))
     containers = Containers(
         root,
@@ -192,6 +193,15 @@ def registry_config(config: Config) -> RegistryConfig:
         mirrors=config.list("registry-mirrors"),
         downloads=config.number("max-concurrent-downloads"),
         uploads=config.number("max-concurrent-uploads"),
+    )
+
+
+def pool_config(config: Config) -> SandboxPool:
+    """What the keeper keeps ready."""
+    return SandboxPool(
+        most=config.number("pool-size"),
+        rate=config.number("pool-rate"),
+        shm_size=parse_bytes(config.text("default-shm-size")),
     )
 
 

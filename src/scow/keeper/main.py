@@ -16,6 +16,7 @@ import sys
 
 from scow.errors import Unavailable
 from scow.fileio import lock_file
+from scow.keeper.pool import Pool
 from scow.keeper.protocol import LOCK_NAME, SOCKET_NAME, code
 from scow.keeper.warm import warm
 from scow.linux import proc
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 
 #: Seconds without daemon and shims after which the keeper ends: a daemon that restarts finds it again.
 IDLE = 10.0
-#: Shims kept waiting, each with a child, so that a start finds both forked; and seconds between two being forked, which
-#: are not to get in the way of a start.
-PARKED = 2
-REFILL = 0.03
 
 
 class Keeper:
@@ -48,7 +45,8 @@ class Keeper:
         self.code = code()
         self.connections: set[socket.socket] = set()
         self.shims: set[int] = set()
-        self.parked: dict[int, socket.socket] = {}
+        self.pool = Pool(self.loop, self._fork)
+        self.ending = False
         self.listener = protocol.listen(exec_root, SOCKET_NAME)
         self.loop.watch(self.listener.fileno(), READ, self._accept)
         if inherited_fd is not None:
@@ -81,68 +79,74 @@ class Keeper:
             self.connections.discard(connection)
             self.loop.forget(connection.fileno())
             connection.close()
+            if not self.connections:
+                self.pool.configure(None)
             self._perhaps_end()
         elif message["do"] == "shim":
             self._launch(message, fds)
+        elif message["do"] == "pool":
+            self.pool.configure(message)
+        elif message["do"] == "count":
+            with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+                protocol.send(connection, {"n": message["n"], **self.pool.count()})
         elif message["do"] == "end":
-            self.loop.stop()
+            self._end()
 
     def _launch(self, request: Message, fds: list[int]) -> None:
-        """Hand a request to a parked shim; a control socket that closes without a word tells of failure."""
+        """Hand a request to a shim; a control socket that closes without a word tells of failure."""
         try:
-            while True:
-                if not self.parked:
-                    self._park()
-                pid, end = self.parked.popitem()
-                try:
-                    protocol.send(end, request, fds)
-                except (BrokenPipeError, ConnectionResetError):
-                    continue  # it died while it was parked
-                finally:
-                    end.close()
-                self.shims.add(pid)
-                break
+            pid, end = self._shim(request["parked"])
+            with end:
+                protocol.send(end, request, fds)
+            self.shims.add(pid)
         except OSError as error:
             print(f"keeper: cannot launch a shim: {error}", file=sys.stderr, flush=True)
         finally:
             for fd in fds:
                 os.close(fd)
-        self.loop.at("park", REFILL, self.fill)
 
-    def fill(self) -> None:
-        """Park one shim, and another a little later, until there are enough."""
-        if self.connections and len(self.parked) < PARKED:
-            self._park()
-            self.loop.at("park", REFILL, self.fill)
-
-    def _park(self) -> None:
+    def _shim(self, parked: bool) -> tuple[int, socket.socket]:
+        """A shim of the pool if one is wanted and there; else a new one, which does everything from the beginning."""
+        slot = self.pool.take() if parked else None
+        if slot is not None:
+            return slot.pid, slot.end
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            pid = os.fork()
-            if pid == 0:
-                _become_shim(theirs, self.permitted)
-            self.parked[pid] = ours
+            return self._fork(theirs), ours
+
+    def _fork(self, end: socket.socket, first: Message | None = None, parent: str | None = None) -> int:
+        pid = os.fork()
+        if pid == 0:
+            _become_shim(end, self.permitted, first, parent)
+        return pid
 
     def _reap(self) -> None:
         for pid, _status in reaper.ended():
-            self.shims.discard(pid)
-            end = self.parked.pop(pid, None)
-            if end is not None:
-                end.close()
+            if not self.pool.ended(pid):
+                self.shims.discard(pid)
+        self._perhaps_end()
+
+    def _end(self) -> None:
+        """End once the pool is empty, so that nothing is left behind."""
+        self.ending = True
+        self.pool.configure(None)
+        self.loop.at("end", IDLE, self.loop.stop)
         self._perhaps_end()
 
     def _perhaps_end(self) -> None:
-        if not self.connections and not self.shims:
+        if self.ending and self.pool.empty:
+            self.loop.stop()
+        elif not self.connections and not self.shims:
             self.loop.at(self, IDLE, self.loop.stop)
 
 
-def _become_shim(end: socket.socket, permitted: int) -> None:
+def _become_shim(end: socket.socket, permitted: int, first: Message | None, parent: str | None) -> None:
     """In the forked child: forget the keeper, be a shim, never come back."""
     code = 1
     try:
         close_all_but({end.fileno()})
         gc.enable()
-        shim.main(end, permitted)
+        shim.main(end, permitted, first, parent)
         code = 0
     except BaseException as error:
         # The last line of a shim: nothing may unwind into the keeper's code.
@@ -169,7 +173,6 @@ def main(exec_root: str, inherited_fd: int | None) -> None:
             gc.collect()
             gc.freeze()
             gc.disable()
-            keeper.loop.at("park", 0, keeper.fill)
             keeper.loop.run()
     except Unavailable as error:
         print(f"keeper: {error}", file=sys.stderr, flush=True)

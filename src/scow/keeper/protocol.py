@@ -5,6 +5,8 @@
     daemon                                           keeper
     (socketpair inherited, or connected)        ◀──  {"event": "keeper", "pid": …, "code": …}
     {"do": "shim", …} + control, root, … sockets ──▶ forks; the shim answers on its control socket
+    {"do": "pool", "most", "rate", "first"}      ──▶ keeps sandboxes ready, see `scow.keeper.pool`
+    {"n": 1, "do": "count"}                      ──▶ {"n": 1, "ready", "wanted", "most"}
     {"do": "end"}                                ──▶ exits; shims stay
 
 The keeper answers nothing else: a control socket that closes without a word means no shim came of it.

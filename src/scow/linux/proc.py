@@ -37,6 +37,14 @@ def start_time(pid: int) -> int:
     return int(stat_fields(pid)[19])
 
 
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended (a zombie has)."""
+    try:
+        return stat_fields(pid)[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def boot_id() -> str:
     """A text that differs after every boot."""
     with open("/proc/sys/kernel/random/boot_id") as file:

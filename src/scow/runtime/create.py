@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: What cgroups of parked children are called, before "-" and the number of the process.
+PARKED = "parked"
+
+
 class Started:
     """A child whose program runs (or waits at its gate); `master_fd` is its terminal's, None without one."""
 
@@ -168,13 +172,14 @@ def park(first: dict[str, Any], parent: str | None, permitted: int) -> Following
 
 def parked_group(parent: str, pid: int) -> str:
     """Path of the cgroup of a parked child."""
-    return f"{parent}/parked-{pid}"
+    return f"{parent}/{PARKED}-{pid}"
 
 
 def unpark(parked: Following, parent: str | None) -> None:
     """End a parked child that is not wanted, and take its cgroup away."""
     parked.channel.close()
-    os.waitpid(parked.pid, 0)
+    if parked.status is None:
+        os.waitpid(parked.pid, 0)
     if parent is not None:
         Cgroup.open(parked_group(parent, parked.pid)).remove()
 

@@ -530,16 +530,21 @@ def main(end: socket.socket, permitted: int, first: Message | None = None, paren
     proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     proc.set_title("scow-shim")
     loop = Loop()
-    parked = None
-    if first is not None:
-        parked = park(first, parent, permitted)
-        parked.advance()
-        protocol.send(end, {"at": "parked"})
-    request, fds = protocol.receive(end)
+    parked = None if first is None else park(first, parent, permitted)
+    try:
+        if parked is not None:
+            parked.advance()
+            with contextlib.suppress(BrokenPipeError):  # the keeper has gone
+                protocol.send(end, {"at": "parked"})
+        request, fds = protocol.receive(end)
+    except BaseException:
+        request = None
+        raise
+    finally:
+        if parked is not None and request is None:
+            unpark(parked, parent)
     end.close()
     if request is None:
-        if parked is not None:
-            unpark(parked, parent)
         return
     shim = Shim(request, fds, permitted, parked, loop)
     shim.launch()

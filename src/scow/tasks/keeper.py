@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds for a keeper to say hello: a fresh interpreter on a busy machine takes a few tenths.
 HELLO = 30.0
+#: Seconds for it to say what it has ready, before one does without knowing.
+COUNT = 2.0
 
 _START = "import sys; sys.path.insert(0, {folder!r}); from scow.keeper.main import main; main({root!r}, {fd})"
 _INHERITED = 3
@@ -34,8 +36,9 @@ _FREE = 10
 class KeeperHandle:
     """One keeper at a time; `request` starts another if the last one has died."""
 
-    def __init__(self, exec_root: Path) -> None:
+    def __init__(self, exec_root: Path, pool: Message) -> None:
         self._root = exec_root
+        self._pool = pool
         self._connection: Connection | None = None
         self._hello: asyncio.Future[Message] | None = None
         self._lock = asyncio.Lock()
@@ -48,21 +51,24 @@ class KeeperHandle:
             System: it cannot be started; its own words are in keeper.log.
         """
         async with self._lock:
-            await self._open()
+            if await self._open() and self._connection is not None:
+                await self._connection.send({"do": "pool", **self._pool})
 
-    async def _open(self) -> None:
+    async def _open(self) -> bool:
+        """True if this is another keeper, or another connection to it, than before."""
         if self._connection is not None and self._connection.open:
-            return
+            return False
         try:
             end = protocol.connect(str(self._root), keeper.SOCKET_NAME)
         except (FileNotFoundError, ConnectionRefusedError):
             await self._start()
-            return
+            return True
         told = await self._greet(end)
         if told.get("code") != keeper.code() and self._connection is not None:
             await self._connection.send({"do": "end"})
             await self._gone()
             await self._start()
+        return True
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -114,6 +120,14 @@ class KeeperHandle:
             else:
                 return
         raise System("the keeper cannot be reached")
+
+    async def count(self) -> Message:
+        """How many sandboxes are {"ready", "wanted"}, and the "most" there may be; zeros without a keeper."""
+        if self._connection is not None:
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(COUNT):
+                    return await self._connection.ask({"do": "count"})
+        return {"ready": 0, "wanted": 0, "most": 0}
 
     async def close(self, stop: bool) -> None:
         """Hang up; with `stop` the keeper ends (shims stay either way)."""

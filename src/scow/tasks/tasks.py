@@ -22,6 +22,7 @@ from scow.runtime.init import FILTER_NAME
 from scow.shim import protocol
 from scow.tasks.connection import Connection
 from scow.tasks.keeper import KeeperHandle
+from scow.tasks.pool import SandboxPool
 from scow.tasks.task import Task, TaskFailed, settle
 
 if TYPE_CHECKING:
@@ -63,10 +64,15 @@ class LaunchRequest:
 
 
 class Tasks:
-    """The tasks of `exec_root`. `open` before anything else; `close` leaves containers running."""
+    """The tasks of `exec_root`. `open` before anything else; `close` leaves containers running.
 
-    def __init__(self, exec_root: Path) -> None:
+    Args:
+        pool: what the keeper keeps ready, for containers whose start begins alike.
+    """
+
+    def __init__(self, exec_root: Path, pool: SandboxPool | None = None) -> None:
         self._root = exec_root.absolute()
+        self._pool = pool or SandboxPool()
         self._folder = self._root / "tasks"
         self._keeper: KeeperHandle | None = None
         self._tasks: dict[str, Task] = {}
@@ -81,7 +87,7 @@ class Tasks:
             System: the keeper cannot be started.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._keeper = KeeperHandle(self._root)
+        self._keeper = KeeperHandle(self._root, self._pool.message())
         # The keeper first: if it cannot be had, nothing has been taken up yet.
         await self._keeper.open()
         async with asyncio.TaskGroup() as group:
@@ -164,7 +170,8 @@ class Tasks:
             if request.network_fd is not None:
                 fds.append(request.network_fd)
             fds += [attachment.handed_over() for attachment in request.attachments]
-            await self._keeper.request(_message(task, request), fds)
+            message = _message(task, request) | {"parked": self._pool.suits(request.spec)}
+            await self._keeper.request(message, fds)
 
     async def _undo(self, task: Task) -> None:
         """Nothing is left of a task that did not start, or whose launch was cancelled."""
@@ -172,6 +179,10 @@ class Tasks:
             del self._tasks[task.id]
         task.abandon()
         await asyncio.to_thread(_sweep, task.directory)
+
+    async def parked(self) -> Message:
+        """How many sandboxes are {"ready", "wanted"}, and the "most" there may be."""
+        return await self._keeper.count() if self._keeper is not None else {"ready": 0, "wanted": 0, "most": 0}
 
     async def close(self, stop_keeper: bool = False) -> None:
         """Let go of every shim and of the keeper; containers run on.

@@ -70,6 +70,8 @@ def page(found: dict[str, Any]) -> list[str]:
     runtimes = found.get("Runtimes") or {}
     if runtimes:
         lines.append(f" Runtimes: {' '.join(sorted(runtimes))}")
+        status = (runtimes.get("scow") or {}).get("status") or {}
+        lines += _fields(status, (("scow.parked-sandboxes", " Parked sandboxes"),))
     lines += _fields(found, (("DefaultRuntime", "Default Runtime"), ("InitBinary", "Init Binary")))
     options = found.get("SecurityOptions") or []
     if options:

@@ -69,7 +69,8 @@ async def system_version(engine: "Engine", request: "Request") -> Response:
 @routes.get("/info")
 async def system_info(engine: "Engine", request: "Request") -> Response:
     """SystemInfo: the engine, its machine, and what is missing on it."""
-    return json_response(await asyncio.to_thread(info, engine))
+    parked = await engine.tasks.parked()
+    return json_response(await asyncio.to_thread(info, engine, parked))
 
 
 @routes.get("/system/df")
@@ -83,8 +84,13 @@ async def system_data_usage(engine: "Engine", request: "Request") -> Response:
     return json_response(await disk_usage(engine, kinds, verbose=verbose, version=request.version))
 
 
-def info(engine: "Engine") -> dict[str, Any]:
-    """The API's SystemInfo. Blocking (reads /proc and counts files)."""
+def info(engine: "Engine", parked: dict[str, Any]) -> dict[str, Any]:
+    """The API's SystemInfo. Blocking (reads /proc and counts files).
+
+    Args:
+        parked: sandboxes that are ready for starts, see `scow.tasks.tasks.Tasks.parked`.
+    """
+    sandboxes = f"{parked['ready']} ready of {parked['wanted']}, at most {parked['most']}"
     config = engine.config
     states = engine.containers.count_by_state()
     return {
@@ -120,7 +126,7 @@ def info(engine: "Engine") -> dict[str, Any]:
         "Labels": list(config.list("labels")),
         "ExperimentalBuild": False,
         "ServerVersion": __version__,
-        "Runtimes": {"scow": {"path": "scow-runtime"}},
+        "Runtimes": {"scow": {"path": "scow-runtime", "status": {"scow.parked-sandboxes": sandboxes}}},
         "DefaultRuntime": "scow",
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
                   "RemoteManagers": None},
