@@ -36,7 +36,11 @@ def test_many_execs_at_once_each_get_their_own_streams_and_code(world, read_outp
 
 def test_an_exec_is_inside_everything(world, read_outputs):
     async def scenario(tasks: Tasks) -> None:
-        task = await world.launch(tasks, world.spec(world.id(), "sh", "-c", "touch /here; sleep 1000"))
+        first = Attachment.open()
+        spec = world.spec(world.id(), "sh", "-c", "touch /here; echo; sleep 1000")
+        task = await world.launch(tasks, spec, attachments=[first])
+        await first.read()
+        first.close()
         attachment = Attachment.open()
         script = "hostname; ls /here; ps -o args; cat /proc/self/cgroup /proc/1/cgroup; ls /proc/$$/fd; pwd; true"
         process = world.spec("x", "sh", "-c", script, cwd="/tmp")["process"]

@@ -56,7 +56,7 @@ def sections(text: str) -> dict[str, str]:
     found["mountinfo"] = "\n".join(sorted(lines))
     found["status"] = "".join(
         line for line in found["status"].splitlines(True)
-        if not line.startswith(("Vm", "Rss", "voluntary", "nonvoluntary", "HugetlbPages"))
+        if not line.startswith(("Vm", "Rss", "voluntary", "nonvoluntary", "HugetlbPages", "SigQ", "State"))
     )  # fmt: skip
     found["files"] = re.sub(r"\[\d+\]|\w{3} +\d+ +[\d:]+|\d+$", "", found["files"])
     return found

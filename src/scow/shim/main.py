@@ -537,6 +537,9 @@ def main(end: socket.socket, permitted: int, first: Message | None = None, paren
             with contextlib.suppress(BrokenPipeError):  # the keeper has gone
                 protocol.send(end, {"at": "parked"})
         request, fds = protocol.receive(end)
+        if request is None:
+            # A keeper that hangs up without having read our word resets the connection; what it sent is still there.
+            request, fds = protocol.receive(end)
     except BaseException:
         request = None
         raise
