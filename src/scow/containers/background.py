@@ -4,6 +4,7 @@ Every one is started here, none outlives `close`, and one that fails says so in 
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
@@ -16,7 +17,14 @@ T = TypeVar("T")
 
 async def to_the_end(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work in a thread; a cancellation waits for it, so that nobody works on the same files meanwhile."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    # Not `to_thread` in a task: that is an object and two turns of the loop more.
+    return await to_the_end_of(
+        asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs))
+    )
+
+
+async def to_the_end_of(work: asyncio.Future[T]) -> T:
+    """The result of work in a thread; a cancellation waits for it."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -22,7 +22,7 @@ from scow.api.containers import (
     words,
 )
 from scow.containers import logs, mounts, names, networking, validate
-from scow.containers.background import to_the_end
+from scow.containers.background import to_the_end, to_the_end_of
 from scow.containers.container import SHORT_ID, Container, Mount, Record
 from scow.containers.context import ContainersConfig, Context
 from scow.containers.merge import merge
@@ -231,6 +231,14 @@ async def _make(context: Context, record: Record, plan: mounts.Plan, image: "Ima
     undo = contextlib.ExitStack()
     try:
         await to_the_end(_make_sync, context, record, plan, image, undo)
+        undo.callback(context.roots.drop, record.id)
+        loop = asyncio.get_running_loop()
+        saving = loop.run_in_executor(None, context.store.create, record)
+        mounting = loop.run_in_executor(None, ahead, context, record, image.top)  # while the disk syncs the record
+        try:
+            await to_the_end_of(saving)
+        finally:
+            await to_the_end_of(mounting)
     except BaseException:
         await asyncio.to_thread(undo.close)
         raise
@@ -247,10 +255,7 @@ def _make_sync(context: Context, record: Record, plan: mounts.Plan, image: "Imag
     made: list[str] = []
     undo.callback(_drop_volumes, context, record.id, made)
     _make_volumes(context, record, plan, made)
-    context.store.create(record)
     undo.callback(context.store.remove, record.id)
-    ahead(context, record)
-    undo.callback(context.roots.drop, record.id)
 
 
 def _drop_volumes(context: Context, by: str, made: list[str]) -> None:

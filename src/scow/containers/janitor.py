@@ -81,6 +81,10 @@ class Janitor:
             if self._tasks.get(container.id) is task and container.task is not task:
                 await _delete(task)
 
+    def release(self, close: Callable[[], None]) -> None:
+        """Let go of something where nobody waits for it; `close` does not fail."""
+        asyncio.get_running_loop().run_in_executor(None, close)
+
     @property
     def idle(self) -> bool:
         """Whether everything is done."""

@@ -4,6 +4,7 @@ The networks room does the work; here is decided what to ask it for.
 """
 
 import asyncio
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,16 +102,16 @@ def write_files(context: Context, container: Container, endpoints: Mapping[str, 
     record = container.record
     if shares_with(record):
         return
-    folder = context.store.folder(container.id)
+    folder = os.fspath(context.store.folder(container.id))
     for name, content in (
         ("hostname", f"{record.config.hostname}\n".encode()),
         ("hosts", _hosts(context, container, endpoints)),
         ("resolv.conf", _resolv_conf(context, record, endpoints)),
     ):
-        _rewrite(folder / name, content)
+        _rewrite(f"{folder}/{name}", content)
 
 
-def _rewrite(path: Path, content: bytes) -> None:
+def _rewrite(path: str, content: bytes) -> None:
     """Write in place: a running container has this very file mounted."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
@@ -155,21 +156,39 @@ def _linked(context: Context, record: Record) -> bytes:
 
 def _resolv_conf(context: Context, record: Record, endpoints: Mapping[str, "Endpoint"]) -> bytes:
     config = context.config
-    return hosts.resolv_conf(
+    return _made_resolv_conf(
         _host_resolv_conf(),
-        dns=record.host.dns or config.dns,
-        search=record.host.dns_search or config.dns_search,
-        options=record.host.dns_options or config.dns_options,
-        embedded=any(context.networks.get(endpoint.network_id).has_names for endpoint in endpoints.values()),
-        ipv6=any(endpoint.ipv6 for endpoint in endpoints.values()),
-        shared=record.host.network_mode == "host",
+        tuple(record.host.dns or config.dns),
+        tuple(record.host.dns_search or config.dns_search),
+        tuple(record.host.dns_options or config.dns_options),
+        any(context.networks.get(endpoint.network_id).has_names for endpoint in endpoints.values()),
+        any(endpoint.ipv6 for endpoint in endpoints.values()),
+        record.host.network_mode == "host",
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def _made_resolv_conf(
+    host_text: str,
+    dns: tuple[str, ...],
+    search: tuple[str, ...],
+    options: tuple[str, ...],
+    embedded: bool,
+    ipv6: bool,
+    shared: bool,
+) -> bytes:
+    return hosts.resolv_conf(
+        host_text, dns=dns, search=search, options=options, embedded=embedded, ipv6=ipv6, shared=shared
     )
 
 
 def _host_resolv_conf() -> str:
-    for path in map(Path, RESOLV_CONF):
-        if path.is_file():
-            return path.read_text(errors="replace")
+    for path in RESOLV_CONF:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read(hosts.MAX_RESOLV_CONF)
+        except OSError:
+            continue
     return ""
 
 

@@ -37,10 +37,21 @@ class Prepared:
         self.root.close()
 
 
-def ahead(context: Context, record: Record) -> None:
-    """Mount the root file system of a container just made, for its start to find. Failing is left to the start."""
+def ahead(context: Context, record: Record, top: str | None) -> None:
+    """Mount the root file system of a container just made, for its start to find. Failing is left to the start.
+
+    Args:
+        top: name of the image's uppermost layer. What is looked up in the files of an image is the same every time.
+    """
+    key = (top, record.config.user, *(record.host.group_add or ()))
     try:
-        context.roots.hold(record.id, mount_root(context, record))
+        known = context.roots.known(key)
+        if known is not None:
+            root = Root(context.snapshots.mount(record.id, readonly=False), known)
+        else:
+            root = mount_root(context, record)
+            context.roots.remember(key, root.identity)
+        context.roots.hold(record.id, root)
     except EngineError as error:
         log.debug("container %s is not mounted ahead: %s", record.id[:12], error)
 

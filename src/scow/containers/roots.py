@@ -14,6 +14,8 @@ from scow.containers.users import Identity
 
 #: Mounts held at most; each is a descriptor and some kilobytes of the kernel's.
 LIMIT = 64
+#: Users of images that are remembered.
+IDENTITIES = 256
 
 
 @dataclass(slots=True)
@@ -36,7 +38,19 @@ class Roots:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._held: OrderedDict[str, Root] = OrderedDict()
+        self._identities: OrderedDict[tuple[str | None, ...], Identity] = OrderedDict()
         self._lock = threading.Lock()
+
+    def remember(self, key: tuple[str | None, ...], identity: Identity) -> None:
+        """Note who runs as what in the files of an image."""
+        with self._lock:
+            while len(self._identities) >= IDENTITIES:
+                self._identities.popitem(last=False)
+            self._identities[key] = identity
+
+    def known(self, key: tuple[str | None, ...]) -> Identity | None:
+        """What was noted under `key`."""
+        return self._identities.get(key)
 
     def hold(self, id: str, root: Root) -> None:  # noqa: A002
         """Keep `root` for the container's start; the oldest goes if there are too many."""

@@ -74,13 +74,19 @@ def last_cap() -> int:
     return _last_cap
 
 
+_available: frozenset[str] | None = None
+
+
 def available() -> frozenset[str]:
-    """What this process could hand to a container: its bounding set."""
-    with open("/proc/self/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"CapBnd:"):
-                return names(int(line.split()[1], 16))
-    return frozenset()
+    """What this process could hand to a container: its bounding set, looked up once, since nobody here makes it less."""
+    global _available
+    if _available is None:
+        _available = frozenset()
+        with open("/proc/self/status", "rb") as file:
+            for line in file:
+                if line.startswith(b"CapBnd:"):
+                    _available = names(int(line.split()[1], 16))
+    return _available
 
 
 def resolve(

@@ -68,7 +68,7 @@ def test_a_container_is_mounted_once_before_its_start(live):
         await house.containers.start("web")
         assert len(house.snapshots.open_fds) == 1
         assert len(house.containers._context.roots) == 0
-        assert not house.leaked()
+        await house.until(lambda: not house.leaked())
 
     live(story)
 
@@ -78,7 +78,7 @@ def test_removing_what_never_ran_lets_go_of_its_mount(live):
         await made(house)
         await house.containers.remove("web")
         assert len(house.containers._context.roots) == 0
-        assert not house.leaked()
+        await house.until(lambda: not house.leaked())
 
     live(story)
 
@@ -104,7 +104,7 @@ def test_a_restart_of_the_daemon_between_create_and_start(live):
         await house.containers.open()
         await house.containers.start("web")
         assert house.containers.get("web").state is State.RUNNING
-        assert not house.leaked()
+        await house.until(lambda: not house.leaked())
 
     live(story)
 

@@ -67,7 +67,7 @@ def test_a_whole_life(live):
         await house.no_tasks()
         await house.containers.remove("web")
         assert house.told() == ["create", "start", "die", "destroy"]
-        assert not house.leaked()
+        await house.until(lambda: not house.leaked())
         await house.saved()
         assert not list((house.root / "containers").iterdir())
         assert not list(house.snapshots.root.iterdir())
@@ -110,7 +110,7 @@ def test_a_start_that_fails_leaves_nothing(live, failure, kind, sentence, code):
         assert sentence in str(caught.value)
         assert house.networks.connected == {}
         assert all(sandbox.closed for sandbox in house.networks.sandboxes)
-        assert not house.leaked()
+        await house.until(lambda: not house.leaked())
         shown = (await house.containers.inspect("web", LATEST))["State"]
         assert (shown["Status"], shown["ExitCode"]) == ("created", code)
         assert sentence in shown["Error"]
@@ -135,7 +135,7 @@ def test_network_and_disk_unwind_each_other(live, where):
             await house.containers.start("web")
         assert house.networks.connected == {}
         assert all(sandbox.closed for sandbox in house.networks.sandboxes)
-        assert not house.leaked()
+        await house.until(lambda: not house.leaked())
 
     live(story)
 
@@ -412,7 +412,7 @@ def test_a_create_that_fails_half_way_takes_everything_back(live, monkeypatch):
                 await made(house, host={"binds": ["/anonymous"]})
         assert not list(house.volumes.list())
         assert not list(house.snapshots.root.iterdir())
-        assert not house.leaked()
+        await house.until(lambda: not house.leaked())
         await made(house)
 
     live(story)
