@@ -100,12 +100,12 @@ class StubEngine:
 
     def close(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
         self.listener.close()
         for sock in self._open:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
-        self._thread.join(5)
         os.unlink(self.path)
 
     @property

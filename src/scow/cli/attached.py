@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from scow.cli.session import Session
     from scow.client.client import Client
+    from scow.client.http import Response
 
 
 class Attachment:
@@ -62,6 +63,11 @@ def join(session: Session, attachment: Attachment, start: Callable[[], object] |
     query = {"stream": True, "stdin": attachment.stdin, "stdout": attachment.stdout, "stderr": attachment.stderr}
     try:
         stream = session.client.hijack(path(*target, "attach"), {**query, "detachKeys": attachment.keys})
+        try:
+            waiter.ready()
+        except BaseException:
+            stream.close()
+            raise
     except BaseException:
         waiter.close()
         raise
@@ -109,7 +115,19 @@ class Waiter:
     """``POST …/wait``, whose answer comes when the container ends."""
 
     def __init__(self, client: Client, identifier: str, condition: str) -> None:
-        self._response = client.request("POST", path("containers", identifier, "wait"), {"condition": condition})
+        self._client = client
+        self._asked = client.begin("POST", path("containers", identifier, "wait"), {"condition": condition})
+        self._response: Response | None = None
+
+    def ready(self) -> Response:
+        """Return once the daemon waits: from now on no end is missed.
+
+        Raises:
+            ApiError: it does not.
+        """
+        if self._response is None:
+            self._response = self._client.finish(self._asked, "POST")
+        return self._response
 
     def code(self) -> int:
         """Wait for the end.
@@ -117,11 +135,14 @@ class Waiter:
         Raises:
             System: the daemon could not wait.
         """
-        answer = jsontext.loads(self._response.body())
+        answer = jsontext.loads(self.ready().body())
         failure = (answer.get("Error") or {}).get("Message")
         if failure:
             raise System(f"Error waiting for container: {failure}")
         return int(answer["StatusCode"])
 
     def close(self) -> None:
-        self._response.close()
+        if self._response is not None:
+            self._response.close()
+        else:
+            self._asked.close()

@@ -158,6 +158,8 @@ def load(entry: table.Entry) -> tuple[Command, Runner]:
 
 def run_entry(session: Session, entry: table.Entry, name: str, words: list[str]) -> int:
     """Parse the words of one command and run it."""
+    if "--help" not in words:
+        session.greet()  # answered while the command is imported
     command, runner = load(entry)
     try:
         parsed = parse(command.flags, ["--", *words] if command.passes else words, command.interspersed)

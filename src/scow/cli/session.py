@@ -75,6 +75,11 @@ class Session:
             )
         return self._client
 
+    def greet(self) -> None:
+        """Say hello to the daemon, if it listens on a UNIX socket; its answer is read when the client is used."""
+        if self.endpoint.path and not variable(os.environ, "API_VERSION"):
+            self.client.greet()
+
     def fresh_client(self) -> Client:
         """Another client of the same daemon, for calls beside a stream (resize, kill)."""
         self._others.append(Client(self.endpoint, version=self.client.version))

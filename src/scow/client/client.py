@@ -9,7 +9,7 @@ from __future__ import annotations
 from scow.api.version import LATEST, OLDEST, text
 from scow.client import jsontext
 from scow.client.http import ApiError, CannotConnect, Connection, Hangup, Response, connect
-from scow.errors import InvalidArgument, System
+from scow.errors import EngineError, InvalidArgument, System
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +109,18 @@ class Client:
         self._version = version
         self._on_absent = on_absent
         self._idle: Connection | None = None
+        self._greeted: Connection | None = None
+
+    def greet(self) -> None:
+        """Send the ping that asks for the daemon's version, whose answer is on its way while others things are done.
+
+        Nobody there is no error: who needs the daemon finds out.
+        """
+        try:
+            self._greeted = Connection(connect(self.endpoint))
+            self._transmit(self._greeted, "HEAD", "/_ping", {}, None)
+        except EngineError:
+            self._greeted = None
 
     @property
     def version(self) -> str:
@@ -123,16 +135,43 @@ class Client:
 
     def ping(self) -> dict[str, str]:
         """HEAD /_ping: the headers that describe the daemon (lower-case names)."""
-        response = self._exchange("HEAD", "/_ping", {}, None)
+        connection, self._greeted = self._greeted, None
+        if connection is not None:
+            response = self._receive(connection, "HEAD")
+            response.released(self._keep)
+        else:
+            response = self._exchange("HEAD", "/_ping", {}, None)
         if response.status >= 400:
             raise ApiError(response.status, f"the peer at {self.endpoint.text} refused /_ping")
         self.server = response.headers
         return self.server
 
     def close(self) -> None:
-        if self._idle is not None:
-            self._idle.close()
-            self._idle = None
+        for connection in (self._idle, self._greeted):
+            if connection is not None:
+                connection.close()
+        self._idle = self._greeted = None
+
+    def begin(self, method: str, target: str, query: Query | None = None) -> Connection:
+        """The first half of `request`, on a connection of its own: the call is on its way.
+
+        Raises:
+            CannotConnect: nobody there.
+        """
+        connection = Connection(self._socket())
+        self._transmit(connection, method, f"/v{self.version}{target}{query_text(query)}", {}, None)
+        return connection
+
+    def finish(self, connection: Connection, method: str) -> Response:
+        """The second half: wait for the answer's head.
+
+        Raises:
+            ApiError: as of `request`.
+        """
+        response = self._receive(connection, method)
+        if response.status >= 400:
+            raise self._error(response)
+        return response
 
     def request(
         self,
@@ -249,9 +288,21 @@ class Client:
     def _send(
         self, connection: Connection, method: str, target: str, headers: dict[str, str], body: Body | None
     ) -> Response:
+        self._transmit(connection, method, target, headers, body)
+        return self._receive(connection, method)
+
+    def _transmit(
+        self, connection: Connection, method: str, target: str, headers: dict[str, str], body: Body | None
+    ) -> None:
         host = "api.scow" if self.endpoint.path else f"{self.endpoint.host}:{self.endpoint.port}"
         try:
             connection.send(method, target, {"Host": host, "User-Agent": "scow", **self._headers, **headers}, body)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _receive(self, connection: Connection, method: str) -> Response:
+        try:
             return connection.answer(method)
         except BaseException:
             connection.close()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scow.client.client import Client, filters_text, path, query_text
+from scow.client.endpoint import choose
 from scow.client.http import ApiError, CannotConnect
 from scow.errors import System
 from support.stub_engine import Call, Raw, StubEngine, frame
@@ -152,3 +153,28 @@ def test_paths_and_queries_are_encoded() -> None:
     assert query_text(None) == ""
     assert filters_text({"label": ["a=b", "c"]}) == '{"label":{"a=b":true,"c":true}}'
     assert filters_text({}) == ""
+
+
+def test_a_greeting_is_answered_while_others_things_are_done(stub: Stub, dial: Dial) -> None:
+    engine = stub({"GET /info": {"ID": "x"}})
+    mine = dial(engine)
+    mine.greet()
+    assert mine.get("/info") == {"ID": "x"}
+    assert [(call.method, call.path) for call in engine.calls] == [("HEAD", "/_ping"), ("GET", "/info")]
+    assert engine.connections == 1
+
+
+def test_a_greeting_to_nobody_is_no_error(tmp_path: Path) -> None:
+    mine = Client(choose({}, host=f"unix://{tmp_path}/none.sock"))
+    mine.greet()
+    with pytest.raises(CannotConnect):
+        mine.get("/info")
+
+
+def test_a_call_begun_is_answered_when_it_is_finished(stub: Stub, dial: Dial) -> None:
+    engine = stub({"POST /wait": {"StatusCode": 3}, "POST /gone": (404, "No such container: a")})
+    mine = dial(engine)
+    begun, gone = mine.begin("POST", "/wait", {"condition": "next-exit"}), mine.begin("POST", "/gone")
+    assert b"StatusCode" in mine.finish(begun, "POST").body()
+    with pytest.raises(ApiError, match="No such container: a"):
+        mine.finish(gone, "POST")
