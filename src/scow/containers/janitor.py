@@ -22,6 +22,8 @@ log = logging.getLogger("scow.containers")
 #: Seconds until a change is made durable. Most containers that end within them are removed within them, too, and then
 #: cost the disk nothing at all.
 DELAY = 0.25
+#: Seconds until a record that could not be saved is tried again.
+RETRY = 10.0
 #: Seconds `close` waits for cgroups and mounts of removed containers to be gone.
 PATIENCE = 5.0
 
@@ -38,13 +40,21 @@ class Janitor:
         self._keep = keep
         self._dirty: dict[str, Container] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._closing = False
         self._work: set[asyncio.Task[None]] = set()
 
     def soon(self, container: Container) -> None:
         """Save the container's record durably within `DELAY`, and then let go of its ended task."""
+        self._mark(container, DELAY)
+
+    def _mark(self, container: Container, delay: float) -> None:
         self._dirty[container.id] = container
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(DELAY, self._due)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + delay:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(delay, self._due)
 
     def _due(self) -> None:
         self._timer = None
@@ -61,14 +71,16 @@ class Janitor:
             log.error("%s failed", task.get_name(), exc_info=error)
 
     async def _settle_all(self) -> None:
-        while self._dirty:
-            container = self._dirty.pop(next(iter(self._dirty)))
+        due, self._dirty = self._dirty, {}
+        for container in due.values():
             if not container.removed:
                 await self.settle(container)
 
     async def settle(self, container: Container) -> None:
         """Save the container's record now, and forget its task if that has ended: the record says it from now on."""
         if not await self._keep(container):
+            if not self._closing:  # the disk was full, or files too many
+                self._mark(container, RETRY)
             return
         task = self._tasks.get(container.id)
         if task is not None and task.ended.done():
@@ -103,6 +115,7 @@ class Janitor:
 
     async def close(self) -> None:
         """Do now what waits for its time, and wait for what is under way."""
+        self._closing = True
         await self._settle_all()
         if self._work:
             await asyncio.wait(self._work, timeout=PATIENCE)

@@ -6,6 +6,7 @@ container's snapshot drops this one first: two mounts with the same upper folder
 """
 
 import os
+import resource
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from scow.containers.users import Identity
 LIMIT = 64
 #: Users of images that are remembered.
 IDENTITIES = 256
+#: Descriptors kept free of mounts made ahead.
+RESERVE = 128
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class Roots:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
+        # A new descriptor is the lowest free number, so a high one says that nearly all are taken.
+        self._highest = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE
         self._held: OrderedDict[str, Root] = OrderedDict()
         self._identities: OrderedDict[tuple[str | None, ...], Identity] = OrderedDict()
         self._lock = threading.Lock()
@@ -53,10 +58,13 @@ class Roots:
         return self._identities.get(key)
 
     def hold(self, id: str, root: Root) -> None:  # noqa: A002
-        """Keep `root` for the container's start; the oldest goes if there are too many."""
+        """Keep `root` for the container's start; the oldest goes if there are too many, this one if files are few."""
         with self._lock:
             dropped = [self._held.pop(id)] if id in self._held else []
-            self._held[id] = root
+            if root.fd < self._highest:
+                self._held[id] = root
+            else:
+                dropped.append(root)
             if len(self._held) > self._limit:
                 dropped.append(self._held.popitem(last=False)[1])
         for one in dropped:

@@ -86,7 +86,7 @@ def build(record: Record, facts: Facts, *, no_new_privileges: bool = False) -> d
     )
     process["noNewPrivileges"] = options.no_new_privileges
     process["oomScoreAdj"] = host.oom_score_adj
-    process["rlimits"] = resources.rlimits(host)
+    process["rlimits"] = defaults.with_given(resources.rlimits(host))
     if config.tty and all(host.console_size):
         process["consoleSize"] = {"height": host.console_size[0], "width": host.console_size[1]}
     if config.domainname:
@@ -208,7 +208,7 @@ def exec_process(
         "capabilities": capability_sets(granted(record, allowed, privileged=privileged), identity),
         "noNewPrivileges": options.no_new_privileges,
         "oomScoreAdj": host.oom_score_adj,
-        "rlimits": resources.rlimits(host),
+        "rlimits": defaults.with_given(resources.rlimits(host)),
     }
     if config.tty and size is not None:
         process["consoleSize"] = {"height": size[0], "width": size[1]}

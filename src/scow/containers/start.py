@@ -4,6 +4,7 @@ Also what follows a start for as long as the container runs: the supervisor and 
 """
 
 import asyncio
+import errno
 import logging
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from scow.containers.prepare import Prepared, prepare, quick
 from scow.containers.state import START, State, require
 from scow.containers.wait import ALIVE
 from scow.errors import EngineError, InvalidArgument, System
+from scow.linux.descriptors import MORE_FILES
 from scow.networks.sandbox import Sandbox
 from scow.tasks.task import Task, TaskFailed
 from scow.tasks.tasks import LaunchRequest
@@ -25,6 +27,7 @@ ENOENT = 2
 EACCES = 13
 #: Exit codes Docker's clients know for a container that did not start.
 NOT_FOUND, NOT_EXECUTABLE, NOT_STARTED = 127, 126, 128
+TOO_MANY_FILES = f"cannot start the container: too many open files: {MORE_FILES}"
 
 
 async def start(context: Context, ref: str) -> None:
@@ -166,6 +169,8 @@ def translate(error: Exception, program: str) -> tuple[EngineError, int]:
             reason = "permission denied" if error.errno == EACCES else str(error)
             return InvalidArgument(f'{prefix}exec: "{program}": {reason}: unknown'), NOT_EXECUTABLE
         return System(f"{prefix}{error}: unknown"), NOT_STARTED
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return System(TOO_MANY_FILES), NOT_STARTED
     if isinstance(error, EngineError):
         return error, NOT_STARTED
     return System(f"cannot start the container: {error}"), NOT_STARTED

@@ -23,11 +23,14 @@ from scow.daemon.routes import all_routes
 from scow.daemon.status import answer_to
 from scow.errors import EngineError
 from scow.fileio import atomic_write
+from scow.linux import descriptors
 from scow.web.origin import refuse_pages
 from scow.web.server import Server
 
 log = logging.getLogger("scow.daemon")
 
+#: Fewer open files than this are worth a warning.
+FEW_DESCRIPTORS = 4096
 #: Headers on every answer (clients read Api-Version and Ostype from ``/_ping``).
 HEADERS = {
     "Api-Version": version.text(version.LATEST),
@@ -51,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("scowd: must run as root to make containers: start it with sudo", file=sys.stderr)
         return 1
     set_up_logging(config)
+    raise_limits()
     try:
         return asyncio.run(serve(config))
     except EngineError as error:
@@ -68,6 +72,18 @@ def set_up_logging(config: Config) -> None:
         level=levels.get(name, name).upper(),
         format='time="%(asctime)s" level=%(levelname)s room=%(name)s msg="%(message)s"',
     )
+
+
+def raise_limits() -> None:
+    """Have as many files open as the machine lets us: two for every container that runs."""
+    limit = descriptors.raise_limit()
+    if limit < FEW_DESCRIPTORS:
+        log.warning(
+            "at most %d files may be open, which is enough for about %d running containers: %s",
+            limit,
+            max(0, limit - 100) // 2,
+            descriptors.MORE_FILES,
+        )
 
 
 async def serve(config: Config) -> int:

@@ -78,7 +78,7 @@ _available: frozenset[str] | None = None
 
 
 def available() -> frozenset[str]:
-    """What this process could hand to a container: its bounding set, looked up once, since nobody here makes it less."""
+    """What this process could hand to a container: its bounding set, looked up once: nobody here makes it less."""
     global _available
     if _available is None:
         _available = frozenset()

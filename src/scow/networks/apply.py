@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from scow.errors import System
 from scow.linux import links, nftables
+from scow.linux.descriptors import MORE_FILES
 from scow.linux.namespaces import new_network_namespace
 from scow.linux.netlink import NetlinkError, NetlinkSocket, inside
 from scow.networks import firewall
@@ -48,6 +49,8 @@ class Kernel:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise System(f"network setup failed: too many open files: {MORE_FILES}") from error
             raise System(f"network setup failed: {error.strerror or error}") from error
 
     async def close(self) -> None:

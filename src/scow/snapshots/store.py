@@ -103,6 +103,8 @@ class SnapshotStore:
         except FileNotFoundError:
             return  # removed meanwhile
         except OSError as error:
+            with self._lock:
+                self._unsynced.add(key)
             raise _failed(error, f"cannot save snapshot {key}") from error
 
     def commit(self, name: str, key: str) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scow.errors import InvalidArgument
+from scow.linux import descriptors
 from scow.runtime.init import INIT_ANNOTATION
 
 OCI_VERSION = "1.2.0"
+NOFILE = "RLIMIT_NOFILE"
 
 #: Capabilities of a container unless it asks for others.
 DEFAULT_CAPABILITIES: frozenset[str] = frozenset(
@@ -109,6 +111,7 @@ def default_spec(
             "capabilities": {kind: list(granted) for kind in ("bounding", "effective", "permitted")},
             "noNewPrivileges": False,
             "oomScoreAdj": 0,
+            "rlimits": with_given([]),
         },
         "root": {"path": "rootfs", "readonly": readonly},
         "hostname": hostname,
@@ -124,6 +127,14 @@ def default_spec(
         },
     }
     return spec
+
+
+def with_given(rlimits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``process.rlimits`` with the number of open files that the engine was started with, unless it is among them."""
+    limits = descriptors.given()
+    if limits is None or any(item["type"] == NOFILE for item in rlimits):
+        return rlimits
+    return [*rlimits, {"type": NOFILE, "soft": limits[0], "hard": limits[1]}]
 
 
 def default_mounts(privileged: bool = False, shm_size: int = DEFAULT_SHM_SIZE) -> list[dict[str, Any]]:

@@ -2,14 +2,16 @@
 
 import asyncio
 import os
+import resource
 
 import pytest
 
 from scow.api.containers import CreateBody, HostConfig, RestartPolicy
-from scow.containers import archive
+from scow.containers import archive, janitor
 from scow.containers.roots import Root, Roots
 from scow.containers.state import State
 from scow.containers.users import Identity
+from scow.errors import System
 from support.fake_rooms import House
 
 
@@ -228,3 +230,34 @@ def test_tasks_of_removed_containers_are_forgotten_by_the_next_daemon(live):
         await house.no_tasks()
 
     live(story)
+
+
+def test_a_record_that_could_not_be_saved_is_tried_again(live, monkeypatch):
+    async def story(house):
+        monkeypatch.setattr(janitor, "RETRY", 0)
+        container = await made(house)
+        await house.saved()
+        failures = iter([System("no space left"), System("no space left")])
+        write = house.containers._context.store.write
+
+        def failing(*arguments, **options):
+            for failure in failures:
+                raise failure
+            return write(*arguments, **options)
+
+        monkeypatch.setattr(house.containers._context.store, "write", failing)
+        await house.containers.start("web")
+        await house.saved()
+        assert house.containers._context.store.load()[0].state is State.RUNNING
+        assert container.state is State.RUNNING
+
+    live(story)
+
+
+def test_where_files_are_few_nothing_is_held(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    roots = Roots()
+    one = root()
+    roots.hold("a", one)
+    assert "a" not in roots
+    assert one.fd == -1

@@ -27,7 +27,7 @@ from scow.networks.endpoint import EndpointRequest
 from scow.networks.sandbox import Sandbox
 from scow.runtime.seccomp import default_program
 from scow.tasks.attachment import Attachment
-from scow.tasks.spec import DEFAULT_CAPABILITIES, default_spec
+from scow.tasks.spec import DEFAULT_CAPABILITIES, default_spec, with_given
 from scow.tasks.task import Task, TaskFailed
 from scow.tasks.tasks import LaunchRequest
 
@@ -226,10 +226,11 @@ def spec_of(options: BuildOptions, op: RunOp, key: str, user: users.User) -> dic
     )
     spec["linux"]["resources"].update(resources(options.limits))
     if options.limits.ulimits:
-        spec["process"]["rlimits"] = [
+        given = [
             {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
             for name, soft, hard in options.limits.ulimits
         ]
+        spec["process"]["rlimits"] = with_given(given)
     return spec
 
 
