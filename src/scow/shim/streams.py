@@ -70,6 +70,7 @@ class Stdio:
         "_attached",
         "_ended",
         "_finished",
+        "_flows",
         "_loop",
         "_paused",
         "_sources",
@@ -100,6 +101,7 @@ class Stdio:
         self._paused = False
         self._ended = False
         self._finished = False
+        self._flows = False
         self.terminal = terminal
         self.log = log
         self.drained = drained
@@ -147,7 +149,7 @@ class Stdio:
             self._close_source(fd)
             return False
         if len(data) >= MUCH:
-            self._loop.at("trim", QUIET, memory.trim)
+            self._much()
         if tap is None and self.log is not None:
             try:
                 self.log.write(stream, data, time.time_ns())
@@ -159,6 +161,17 @@ class Stdio:
         if self._waits is not None and self._waits.full and not self._ended:
             self._pause(True)
         return True
+
+    def _much(self) -> None:
+        """A lot of data flows: keep its buffers, until it is quiet."""
+        if not self._flows:
+            self._flows = True
+            memory.reuse_buffers()
+        self._loop.at(self._quiet, QUIET, self._quiet)
+
+    def _quiet(self) -> None:
+        self._flows = False
+        memory.trim()
 
     def _close_source(self, fd: int) -> None:
         if fd == self._stdin:

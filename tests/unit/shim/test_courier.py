@@ -263,7 +263,7 @@ def test_a_server_that_does_not_read_costs_a_non_blocking_container_lines(task, 
     written, log, stdio = flood(task, listener, 40_000_000, mode="non-blocking", max_buffer_size="2m")
     assert written >= 40_000_000
     assert log.courier.dropped > 10_000_000
-    assert log.courier._size <= 2_000_000
+    assert log.courier._size <= 2_010_000  # headers and the note come on top
     stdio.log = None
     log.close()
     stdio.close()
