@@ -52,7 +52,9 @@ def pieces(data: bytes) -> Iterator[bytes]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(TEXT, max_size=12), st.sampled_from([0, 700, 40_000]), st.dictionaries(st.text(), st.text(), max_size=2))
+@given(
+    st.lists(TEXT, max_size=12), st.sampled_from([0, 700, 40_000]), st.dictionaries(st.text(), st.text(), max_size=2)
+)
 @example([b"a" * PIECE, b"\n"], 0, {})
 @example([b"\xe2\x82", b"\xac\n"], 0, {"a\nb": '"'})
 def test_entries_are_what_json_dumps_makes(chunks: list[bytes], size: int, attributes: dict[str, str]) -> None:

@@ -36,7 +36,6 @@ from scow.containers.attach import AttachRequest
 from scow.containers.commit import CommitRequest
 from scow.containers.container import Container, Exec
 from scow.containers.context import ContainersConfig, Context
-from scow.containers.flow import inlet, produced
 from scow.containers.listing import Selection
 from scow.containers.logs import LogsRequest
 from scow.containers.state import RESIZE, require
@@ -44,6 +43,7 @@ from scow.containers.stop import SIGKILL, stop_all
 from scow.errors import EngineError
 from scow.images.image import Image
 from scow.oci.digest import Digest
+from scow.web.flow import inlet, produced
 
 if TYPE_CHECKING:
     from scow.events import Bus

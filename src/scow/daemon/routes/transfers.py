@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scow.containers.flow import inlet, produced
 from scow.daemon.changes import changed
 from scow.errors import InvalidArgument, NotFound, Unauthorized, Unsupported
 from scow.images import bootstrap
@@ -24,6 +23,7 @@ from scow.oci.platform import Platform, host_platform
 from scow.oci.reference import Reference
 from scow.registry.auth import AuthConfig
 from scow.web.client import HttpClient
+from scow.web.flow import inlet, produced
 from scow.web.progress import Report, begun, progress_response
 from scow.web.response import Response
 from scow.web.router import Routes

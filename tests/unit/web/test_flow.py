@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from scow.containers.flow import PIECE, inlet, produced
 from scow.errors import Cancelled, InvalidArgument
+from scow.web.flow import PIECE, inlet, produced
 
 
 def test_pieces_arrive_whole_and_bounded():
