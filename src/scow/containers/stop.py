@@ -10,6 +10,7 @@ from scow.containers.context import Context
 from scow.containers.state import KILL, PAUSE, STOP, UNPAUSE, State, require
 from scow.containers.wait import ALIVE, until_stopped
 from scow.errors import Conflict, EngineError, System
+from scow.runtime.cgroup import Cgroup
 
 log = logging.getLogger("scow.containers")
 
@@ -102,9 +103,16 @@ async def _signal(context: Context, container: Container, number: int) -> None:
     context.tell(container, "kill", signal=str(number))
 
 
+def _frozen(container: Container) -> bool:
+    try:
+        return Cgroup.open(container.cgroup).frozen()
+    except (EngineError, OSError):
+        return False  # it is going
+
+
 async def _thaw(container: Container) -> None:
-    """Let a paused container go on, so that it can take its signal."""
-    if container.state is State.PAUSED and container.task is not None:
+    """Let a paused container go on, so that it can take its signal; one that somebody else has frozen, too."""
+    if container.task is not None and (container.state is State.PAUSED or _frozen(container)):
         try:
             await container.task.resume()
         except EngineError as error:

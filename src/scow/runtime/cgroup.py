@@ -218,6 +218,8 @@ class Cgroup:
     def _write(self, write: Write, patient: bool) -> bool:
         """Write the first file that exists; False if the kernel refuses the value and `patient` asks to go on."""
         folder = self.folder(write.controller)
+        if folder is None and (self.layout.where(write.controller) == 1 or self.layout.version == 2):
+            raise Conflict(f"cannot set linux.resources.{write.field}: the cgroup {self.path} has gone: restart it")
         for name, text in write.files if folder is not None else ():
             try:
                 if name == cgroup.REALTIME:

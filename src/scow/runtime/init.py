@@ -3,7 +3,7 @@
 Runs in a child forked by `scow.runtime.create`, alone in its process (one thread), talking over a `Channel`. Stages, in
 order, as they appear in a failure. First phase (`scow.runtime.prepare`), perhaps done long before: limits, namespaces,
 cgroup, mount, capabilities. Second phase: namespaces, cgroup, sysctl, mount, limits, hostname, mount, hook, terminal,
-pivot, stdio, then those of `scow.runtime.process`: cwd, capabilities, seccomp, user, exec.
+pivot, stdio, then those of `scow.runtime.process`: cwd, capabilities, seccomp, user, [init,] exec.
 """
 
 from __future__ import annotations
@@ -262,6 +262,7 @@ def finish(
     hooks.run(hooks.wanted(spec, "startContainer"), setup.state)
     process.become(program, setup.filter_program, setup.permitted, channel, progress, prepared.bounding)
     if (spec.get("annotations") or {}).get(INIT_ANNOTATION) == "true":
+        progress.stage = "init"
         _be_init(channel)
     process.execute(program, channel, progress)
 

@@ -29,6 +29,8 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _UNLIMITED = (1 << 64) - 1
 _EVERY = (1 << 64) - 1
+#: Descriptors that see any process through to its program.
+_ENOUGH_FDS = 256
 
 
 class Progress:
@@ -49,17 +51,27 @@ def reset_signals() -> None:
 
 
 def limit(process: dict[str, Any]) -> None:
-    """Resource limits.
+    """Resource limits, but for one on descriptors that is too low for what is still to be done: see `execute`.
 
     Raises:
         OSError: a limit beyond what this process may give.
     """
     for entry in process.get("rlimits") or []:
-        number = getattr(resource, entry["type"])
-        try:
-            resource.setrlimit(number, (_rlimit(entry["soft"]), _rlimit(entry["hard"])))
-        except ValueError as error:
-            raise OSError(errno.EPERM, f"{error}", entry["type"]) from None
+        if not _starves(entry):
+            _set_limit(entry)
+
+
+def _starves(entry: dict[str, Any]) -> bool:
+    """Whether setting this limit would keep us from getting the program to run."""
+    return bool(entry["type"] == "RLIMIT_NOFILE" and 0 <= entry["soft"] < _ENOUGH_FDS)
+
+
+def _set_limit(entry: dict[str, Any]) -> None:
+    number = getattr(resource, entry["type"])
+    try:
+        resource.setrlimit(number, (_rlimit(entry["soft"]), _rlimit(entry["hard"])))
+    except ValueError as error:
+        raise OSError(errno.EPERM, f"{error}", entry["type"]) from None
 
 
 def score(process: dict[str, Any]) -> None:
@@ -192,6 +204,9 @@ def execute(process: dict[str, Any], channel: Channel, progress: Progress) -> No
     for entry in process.get("env") or []:
         key, _, value = entry.partition("=")
         environment[key] = value
+    for entry in process.get("rlimits") or []:
+        if _starves(entry):
+            _set_limit(entry)
     channel.send({"at": "exec"})
     if "/" in name:
         _execve(name, args, environment)

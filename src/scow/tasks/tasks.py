@@ -217,7 +217,11 @@ def _message(task: Task, request: LaunchRequest) -> Message:
 def _prepare(directory: Path, request: LaunchRequest) -> None:
     """The task's folder with the spec and the small files in it."""
     spec = request.spec
-    directory.mkdir(mode=0o700)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:  # a start that failed for want of descriptors, or memory, could not be cleaned up after
+        _sweep(directory)
+        directory.mkdir(mode=0o700)
     if request.files:
         (directory / "files").mkdir(mode=0o700)
         mounts = list(spec.get("mounts") or [])
