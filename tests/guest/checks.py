@@ -91,8 +91,25 @@ def memory_is_limited_and_running_out_is_told(engine: Engine) -> None:
 @check
 def a_child_that_runs_out_of_memory_leaves_the_container_running(engine: Engine) -> None:
     host = {"Memory": 16 * MEBIBYTE, "MemorySwap": 16 * MEBIBYTE}
-    status, output = engine.run("sh", "-c", "tail /dev/zero; echo ended $?", host=host)
-    same((status, output.splitlines()[-1]), (0, "ended 137"))
+    script = "tail /dev/zero; echo ended $?; exec sleep 600"
+    with engine.running("sh", "-c", script, host=host) as identity:
+        until(lambda: engine.inspect(identity)["State"]["OOMKilled"], "nobody tells of it")
+        same(engine.inspect(identity)["State"]["Status"], "running")
+        until(lambda: "ended 137" in engine.output(identity), "it does not go on")
+        for _ in range(3):  # at its limit, and nobody is killed: no event
+            engine.execute(identity, "cat", "/bin/busybox")
+        same(actions(engine, identity).count("oom"), 1, "oom events")
+        engine.call("POST", f"/containers/{identity}/kill")
+        same(engine.wait(identity), 137)
+        same(actions(engine, identity).count("oom"), 1, "oom events after its end")
+        same(engine.inspect(identity)["State"]["OOMKilled"], True)
+
+
+def actions(engine: Engine, identity: str) -> list[str]:
+    """What has been told about the container."""
+    filters = json.dumps({"container": [identity]})
+    told = engine.call("GET", "/events", since=1, until=int(time.time()) + 1, filters=filters)
+    return [json.loads(line)["Action"] for line in told.splitlines()]
 
 
 @check
@@ -104,6 +121,42 @@ def what_v2_lacks_is_told(engine: Engine) -> None:
         "Your kernel does not support OomKillDisable",
     ])  # fmt: skip
     engine.remove(made["Id"])
+    body = {"Image": IMAGE, "HostConfig": {"CpuRealtimeRuntime": 10_000}}
+    told = json.loads(engine.call("POST", "/containers/create", body, status=(400,)))["message"]
+    same(told, "Your kernel does not support CPU real-time scheduler")
+
+
+@check
+def disks_are_throttled_and_weighed(engine: Engine) -> None:
+    disk = "/dev/loop0"
+    number = os.stat(disk).st_rdev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    host = {
+        "BlkioWeight": 300,
+        "BlkioDeviceReadBps": [{"Path": disk, "Rate": 1 << 20}],
+        "BlkioDeviceWriteIOps": [{"Path": disk, "Rate": 100}],
+    }
+    with engine.running(host=host) as identity:
+        same(group(engine, identity, "io.max"), f"{device} rbps={1 << 20} wbps=max riops=max wiops=100")
+        weights = [
+            group(engine, identity, name) for name in ("io.bfq.weight", "io.weight") if has(engine, identity, name)
+        ]
+        expect(weights and any("default 300" in text or "default 2930" in text for text in weights), weights)
+        change = {
+            "BlkioDeviceReadBps": [{"Path": disk, "Rate": 0}],
+            "BlkioDeviceWriteBps": [{"Path": disk, "Rate": 5000}],
+        }
+        engine.call("POST", f"/containers/{identity}/update", change)
+        same(group(engine, identity, "io.max"), f"{device} rbps=max wbps=5000 riops=max wiops=100")
+
+
+def has(engine: Engine, identity: str, name: str) -> bool:
+    """Whether the container's group has a file of that name."""
+    try:
+        group(engine, identity, name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 @check
@@ -188,6 +241,13 @@ def it_pauses_and_goes_on(engine: Engine) -> None:
         engine.call("POST", f"/containers/{identity}/pause")
         engine.call("POST", f"/containers/{identity}/kill")
         same(engine.wait(identity), 137, "exit status of one killed while paused")
+    for verb in ("kill", "stop"):
+        with engine.running() as identity:  # frozen by somebody else
+            path = text(f"/proc/{engine.inspect(identity)['State']['Pid']}/cgroup").removeprefix("0::")
+            with open(f"{CGROUPS}{path}/cgroup.freeze", "w") as file:
+                file.write("1")
+            engine.call("POST", f"/containers/{identity}/{verb}", **({"t": 1} if verb == "stop" else {}))
+            same(engine.wait(identity), 137, f"exit status after {verb}")
 
 
 @check

@@ -259,14 +259,22 @@ def make_v2(mount: str, path: str, controllers: frozenset[str]) -> str:
     Where the mount's root is no root in truth (a container in which this runs), its processes move into a group of
     their own: nobody else is there to do it, and without it no limit would work.
     """
+    folder = f"{pass_down(mount, path, controllers)}/{path.rpartition('/')[2]}"
+    _mkdir(folder)
+    return folder
+
+
+def pass_down(mount: str, path: str, controllers: frozenset[str]) -> str:
+    """The part of `make_v2` above the group itself: the folder of its parent, which passes `controllers` on."""
     folder = mount
-    for part in path[1:].split("/"):
+    for name in ["", *path[1:].split("/")[:-1]]:
+        if name:
+            folder = f"{folder}/{name}"
+            _mkdir(folder)
         missing = controllers - frozenset(read(f"{folder}/cgroup.subtree_control").decode().split())
         if missing and not _pass_on(folder, missing) and folder == mount:
             _vacate(folder)
             _pass_on(folder, missing)
-        folder = f"{folder}/{part}"
-        _mkdir(folder)
     return folder
 
 

@@ -99,6 +99,24 @@ class Cgroup:
             raise
         return group
 
+    @staticmethod
+    def make_way(path: str, layout: Layout | None = None) -> None:
+        """On v2, have the groups above `path` pass their controllers on.
+
+        `create` does it as well, but not from a pid namespace of one's own, where the processes that may stand in the
+        way are not to be seen.
+
+        Raises:
+            System: the kernel refuses.
+        """
+        layout = layout or cgroup.layout()
+        if layout.version == 2 and layout.unified is not None:
+            path = cgroup.check_path(path)
+            try:
+                cgroup.pass_down(layout.unified, path, layout.unified_controllers)
+            except OSError as error:
+                raise _not_made(path, error) from error
+
     @classmethod
     def open(cls, path: str, layout: Layout | None = None) -> Cgroup:
         """The group at `path` as far as it exists; one that is gone has no folders and all its numbers are zero."""
@@ -218,7 +236,7 @@ class Cgroup:
     def _write(self, write: Write, patient: bool) -> bool:
         """Write the first file that exists; False if the kernel refuses the value and `patient` asks to go on."""
         folder = self.folder(write.controller)
-        if folder is None and (self.layout.where(write.controller) == 1 or self.layout.version == 2):
+        if folder is None and self.layout.where(write.controller) == self.layout.version:
             raise Conflict(f"cannot set linux.resources.{write.field}: the cgroup {self.path} has gone: restart it")
         for name, text in write.files if folder is not None else ():
             try:

@@ -175,6 +175,8 @@ class Shim:
 
     def _begin(self, stdio: tuple[int, int, int] | None) -> Following:
         """The parked child becomes the container; without one, a child does everything from the beginning."""
+        if self.request["cgroup"]:
+            Cgroup.make_way(self.request["cgroup"])
         if self.parked is not None:
             adopt(self.parked, self.request, self.rootfs_fd, self.network_fd, stdio)
             return self.parked
