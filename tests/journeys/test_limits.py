@@ -235,10 +235,9 @@ def test_what_happened_while_the_daemon_was_away_is_told_by_the_next(own_world: 
     own_world.start()
     box.reload()
     assert (box.status, box.attrs["State"]["OOMKilled"]) == ("running", True)
-    told = own_world.docker_cli("events", "--since", "1", "--until", f"{time.time():.9f}", "--filter", "event=oom",
-                                "--format", "{{json .}}")  # fmt: skip
-    assert [json.loads(line)["Actor"]["ID"] for line in told.splitlines()] == [box.id]
-    own_world.kill()
-    own_world.start()
-    told = own_world.docker_cli("events", "--since", "1", "--until", f"{time.time():.9f}", "--filter", "event=oom")
-    assert told == ""
+    for _ in range(2):
+        told = own_world.docker_cli("events", "--since", "1", "--until", f"{time.time():.9f}", "--filter", "event=oom",
+                                    "--format", "{{json .}}")  # fmt: skip
+        assert [json.loads(line)["Actor"]["ID"] for line in told.splitlines()] == [box.id]
+        own_world.kill()
+        own_world.start()
