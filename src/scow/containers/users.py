@@ -35,8 +35,13 @@ def read(root_fd: int, path: str, limit: int = MAX_FILE) -> bytes:
         fd = open_regular(root_fd, path)
     except OSError:
         return b""
-    with os.fdopen(fd, "rb") as file:
-        return file.read(limit)
+    try:
+        found = os.read(fd, limit)
+        while len(found) < limit and (more := os.read(fd, limit - len(found))):
+            found += more
+        return found
+    finally:
+        os.close(fd)
 
 
 def resolve(user: str, add_groups: Sequence[str], passwd: bytes, group: bytes) -> Identity:

@@ -270,3 +270,29 @@ def test_a_sandbox_nobody_connected_gives_its_address_back(host: Any) -> None:
         await no_links(0)
 
     host.run(scenario)
+
+
+@pytest.mark.root
+def test_a_bridge_without_room_says_so(host: Any) -> None:
+    async def scenario() -> None:
+        networks = host.networks(spares=0)
+        await networks.open(set())
+
+        def fill() -> None:
+            with NetlinkSocket() as kernel:
+                bridge = links.find(kernel, "scow0")
+                assert bridge is not None
+                pairs = [
+                    links.veth(f"x{n}", f"y{n}", host.peer_fd, mtu=1500, mac="02:00:00:00:00:09", master=bridge.index)
+                    for n in range(1023)
+                ]
+                for begin in range(0, len(pairs), 32):
+                    kernel.batch(pairs[begin : begin + 32], "links")
+
+        await host.at(None, fill)
+        with pytest.raises(System, match="network bridge is full: a Linux bridge has room for 1023 containers"):
+            await started(networks, "a")
+        await networks.release("a")
+        await networks.close()
+
+    host.run(scenario)

@@ -89,14 +89,13 @@ async def _in_network(
     work: Workplace, step: Step, op: RunOp, key: str, root_fd: int, spec: dict[str, Any], sink: Sink
 ) -> None:
     network = network_of(op, work.options)
-    sandbox = await work.networks.sandbox(key, host=network == "host")
+    own = network not in ("host", "none")
+    wishes = {network: EndpointRequest(key, name=key[:63], hostname=HOSTNAME)} if own else {}
+    sandbox = await work.networks.sandbox(key, host=network == "host", wishes=wishes)
     try:
         endpoint_address = ""
-        if network not in ("host", "none"):
-            endpoint = await work.networks.connect(
-                sandbox, network, EndpointRequest(key, name=key[:63], hostname=HOSTNAME)
-            )
-            endpoint_address = endpoint.ipv4
+        for name, wish in wishes.items():
+            endpoint_address = (await work.networks.connect(sandbox, name, wish)).ipv4
         files = _files(work, network, endpoint_address)
         if network == "host":
             kinds = spec["linux"]["namespaces"]
