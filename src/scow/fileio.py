@@ -72,6 +72,8 @@ def write_new(path: StrPath, data: bytes, mode: int = 0o600, durable: bool = Tru
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         try:
+            if mode != 0o600:
+                os.fchmod(fd, mode)  # whatever the umask
             write_all(fd, data)
             if durable:
                 os.fsync(fd)

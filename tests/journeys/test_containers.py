@@ -335,6 +335,9 @@ def test_networks_names_and_ports(world: World, client) -> None:
     assert b"10.1.2.3\tdb" in host
     assert b"\tme\n" in host
     assert b"lo" in run(client, "ip", "-o", "link", network_mode="none")
+    shown = "/proc/sys/net/ipv4/ping_group_range /proc/sys/net/ipv4/ip_unprivileged_port_start"
+    for mode in ("bridge", "none"):
+        assert run(client, "sh", "-c", f"cat {shown}", network_mode=mode).split() == [b"0", b"2147483647", b"0"]
 
 
 def test_copy_in_and_out(world: World, client, tmp_path: Path) -> None:

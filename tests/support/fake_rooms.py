@@ -109,6 +109,7 @@ class FakeNetwork:
     name: str
     id: str
     has_names: bool = False
+    enable_ipv6: bool = False
 
 
 @dataclass

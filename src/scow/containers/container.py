@@ -5,7 +5,7 @@
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -134,6 +134,8 @@ class Container:
         self.execs: dict[str, Exec] = {}
         #: Attachments opened before the start; given to the task with its launch.
         self.pending: list[Attachment] = []
+        #: What is in its own files (hostname …) since it was made; forgotten at its first start, which may change them.
+        self.files: Mapping[str, bytes] = {}
         #: Terminal size asked for before the start: (rows, columns).
         self.size: tuple[int, int] | None = None
         #: Restart back-off (ns) and the timer that waits it out.

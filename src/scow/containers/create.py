@@ -229,11 +229,13 @@ def endpoint_wishes(context: Context, body: CreateBody, host: HostConfig) -> dic
 async def _make(context: Context, record: Record, plan: mounts.Plan, image: "Image") -> Container:
     """Snapshot, volumes, files, record; everything is taken back if one of them fails."""
     undo = contextlib.ExitStack()
+    container = Container(record)
+    container.files = networking.files_ahead(context, record)
     try:
         await to_the_end(_make_sync, context, record, plan, image, undo)
         undo.callback(context.roots.drop, record.id)
         loop = asyncio.get_running_loop()
-        saving = loop.run_in_executor(None, context.store.create, record)
+        saving = loop.run_in_executor(None, context.store.create, record, container.files)
         mounting = loop.run_in_executor(None, ahead, context, record, image.top)  # while the disk syncs the record
         try:
             await to_the_end_of(saving)
@@ -242,7 +244,6 @@ async def _make(context: Context, record: Record, plan: mounts.Plan, image: "Ima
     except BaseException:
         await asyncio.to_thread(undo.close)
         raise
-    container = Container(record)
     context.add(container)
     context.janitor.soon(container)
     context.networks.expect(networking.requests(container))

@@ -103,12 +103,29 @@ def write_files(context: Context, container: Container, endpoints: Mapping[str, 
     if shares_with(record):
         return
     folder = os.fspath(context.store.folder(container.id))
+    there, container.files = container.files, {}
+    embedded = any(context.networks.get(endpoint.network_id).has_names for endpoint in endpoints.values())
+    six = any(endpoint.ipv6 for endpoint in endpoints.values())
     for name, content in (
-        ("hostname", f"{record.config.hostname}\n".encode()),
+        ("hostname", _hostname(record)),
         ("hosts", _hosts(context, container, endpoints)),
-        ("resolv.conf", _resolv_conf(context, record, endpoints)),
+        ("resolv.conf", _resolv_conf(context, record, embedded, six)),
     ):
-        _rewrite(f"{folder}/{name}", content)
+        if there.get(name) != content:
+            _rewrite(f"{folder}/{name}", content)
+
+
+def files_ahead(context: Context, record: Record) -> dict[str, bytes]:
+    """What `write_files` will most probably write, as far as it is known before the start."""
+    if shares_with(record):
+        return {}
+    networks = [context.networks.get(name) for name in record.endpoints]
+    embedded, six = any(network.has_names for network in networks), any(network.enable_ipv6 for network in networks)
+    return {"hostname": _hostname(record), "resolv.conf": _resolv_conf(context, record, embedded, six)}
+
+
+def _hostname(record: Record) -> bytes:
+    return f"{record.config.hostname}\n".encode()
 
 
 def _rewrite(path: str, content: bytes) -> None:
@@ -154,15 +171,15 @@ def _linked(context: Context, record: Record) -> bytes:
     return "".join(lines).encode()
 
 
-def _resolv_conf(context: Context, record: Record, endpoints: Mapping[str, "Endpoint"]) -> bytes:
+def _resolv_conf(context: Context, record: Record, embedded: bool, ipv6: bool) -> bytes:
     config = context.config
     return _made_resolv_conf(
         _host_resolv_conf(),
         tuple(record.host.dns or config.dns),
         tuple(record.host.dns_search or config.dns_search),
         tuple(record.host.dns_options or config.dns_options),
-        any(context.networks.get(endpoint.network_id).has_names for endpoint in endpoints.values()),
-        any(endpoint.ipv6 for endpoint in endpoints.values()),
+        embedded,
+        ipv6,
         record.host.network_mode == "host",
     )
 

@@ -14,8 +14,6 @@ from scow.containers.users import Identity
 from scow.linux import capabilities
 from scow.tasks import spec as defaults
 
-#: Kernel parameters Docker sets in a container's own network namespace: ping and low ports need no capability.
-NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
 #: Files of the engine's that are mounted over the image's.
 ETC_FILES = {"/etc/resolv.conf": "resolv.conf", "/etc/hostname": "hostname", "/etc/hosts": "hosts"}
 
@@ -96,7 +94,7 @@ def build(record: Record, facts: Facts, *, no_new_privileges: bool = False) -> d
     linux = spec["linux"]
     linux["resources"] = {**resources.to_oci(host), "devices": list(facts.device_rules)}
     linux["devices"] = list(facts.devices)
-    linux["sysctl"] = _sysctls(record, facts)
+    linux["sysctl"] = dict(host.sysctls or {})  # Docker's own for a network are in force there already
     if not host.privileged:
         shown = options.system_paths
         linux["maskedPaths"] = list(host.masked_paths or ()) if shown else []
@@ -115,12 +113,6 @@ def _namespaces(record: Record, facts: Facts) -> dict[str, str | None]:
         "uts": None if host.uts_mode == "host" else "",
         "cgroup": None if host.cgroupns_mode == "host" else "",
     }
-
-
-def _sysctls(record: Record, facts: Facts) -> dict[str, str]:
-    own_network = facts.network == ""
-    found = dict(NETWORK_SYSCTLS) if own_network else {}
-    return found | (record.host.sysctls or {})
 
 
 def environment(record: Record, identity: Identity, *, tty: bool, more: Sequence[str] = ()) -> list[str]:

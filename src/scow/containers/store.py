@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -42,8 +43,11 @@ class Store:
         """Where the container's files are."""
         return self.root / id
 
-    def create(self, record: Record) -> None:
+    def create(self, record: Record, files: Mapping[str, bytes]) -> None:
         """Make the folder and write the record, durably: one fsync for the record, one for the folder's name.
+
+        Args:
+            files: what else is in the folder, by name; made anew at every start, so not worth a sync.
 
         Raises:
             NoSpace, System: nothing is left behind.
@@ -52,6 +56,8 @@ class Store:
         try:
             made.mkdir(mode=0o710)
             # A new file's own name is durable with it, as far as any file system of Linux is concerned.
+            for name, content in files.items():
+                write_new(made / name, content, mode=0o644, durable=False)
             write_new(made / CONFIG, encode(record))
             made.rename(self.folder(record.id))
             fsync_dir(self.root)

@@ -261,3 +261,20 @@ def test_where_files_are_few_nothing_is_held(monkeypatch):
     roots.hold("a", one)
     assert "a" not in roots
     assert one.fd == -1
+
+
+def test_files_are_there_before_the_start_and_made_anew_at_the_next(live):
+    async def story(house):
+        container = await made(house)
+        folder = house.root / "containers" / container.id
+        assert (folder / "hostname").read_text() == f"{container.record.config.hostname}\n"
+        assert (folder / "resolv.conf").stat().st_mode & 0o777 == 0o644
+        await house.containers.start("web")
+        assert (folder / "hosts").exists()
+        (folder / "hostname").write_text("what the container made of it\n")
+        house.task().end(0)
+        await container.until(lambda: container.state is State.EXITED)
+        await house.containers.start("web")
+        assert (folder / "hostname").read_text() == f"{container.record.config.hostname}\n"
+
+    live(story)

@@ -403,7 +403,7 @@ def test_create_checks_everything_before_it_changes_anything(live):
 
 def test_a_create_that_fails_half_way_takes_everything_back(live, monkeypatch):
     async def story(house):
-        def full(record):
+        def full(record, files):
             raise System("no space")
 
         with monkeypatch.context() as patch:

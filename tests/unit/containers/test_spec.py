@@ -44,7 +44,7 @@ def test_defaults():
     assert set(process["capabilities"]["effective"]) == DEFAULT_CAPABILITIES
     assert set(kinds(spec)) == {"mount", "network", "uts", "pid", "ipc", "cgroup"}
     assert spec["linux"]["maskedPaths"] == list(MASKED_PATHS)
-    assert spec["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"] == "0"
+    assert spec["linux"]["sysctl"] == {}
     assert mount_at(spec, "/etc/hosts")["source"] == "/c/a/hosts"
     assert mount_at(spec, "/dev/shm")["options"][-1] == f"size={64 << 20}"
     assert spec["hostname"] == "box"

@@ -559,7 +559,7 @@ def test_a_connection_without_ports_is_two_messages_and_no_rules(host: Any, monk
     rules: list[str] = []
 
     async def scenario() -> None:
-        networks: Networks = host.networks()
+        networks: Networks = host.networks(spares=0)
         await networks.open(set())
         try:
             box = await networks.sandbox("c")

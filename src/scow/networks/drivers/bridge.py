@@ -11,7 +11,15 @@ from scow.errors import System
 from scow.linux import links
 from scow.linux.netlink import NetlinkError, NetlinkSocket
 from scow.networks import plan
-from scow.networks.apply import Kernel, enable_ipv6, open_sandbox, read_sysctl, tolerated, write_sysctl
+from scow.networks.apply import (
+    Kernel,
+    enable_ipv6,
+    link_index,
+    open_sandbox,
+    read_sysctl,
+    tolerated,
+    write_sysctl,
+)
 from scow.networks.endpoint import Endpoint
 from scow.networks.network import OPTION_ICC, OPTION_INHIBIT, Network
 from scow.networks.sandbox import Sandbox
@@ -38,6 +46,8 @@ class BridgeDriver:
         #: Bridges whose ports need the hairpin flag: frames pass the IP firewall, which answers on the same port.
         self._filtered = False
         self._built: set[str] = set()
+        #: Number of each bridge's link when it was built.
+        self._indexes: dict[str, int] = {}
         #: Bridges on which the host's loopback may reach containers (route_localnet could be set).
         self.loopback: set[str] = set()
 
@@ -82,9 +92,9 @@ class BridgeDriver:
         return await self._connect(network, make)
 
     def stands(self, endpoint: Endpoint) -> bool:
-        """Whether bridge and link of an endpoint made ahead are there still."""
+        """Whether the bridge an endpoint was made for is there still; a new one of its name does not count."""
         try:
-            return bool(socket.if_nametoindex(endpoint.bridge) and socket.if_nametoindex(endpoint.host_interface))
+            return socket.if_nametoindex(endpoint.bridge) == self._indexes.get(endpoint.bridge)
         except OSError:
             return False
 
@@ -156,3 +166,4 @@ class BridgeDriver:
         ):
             write_sysctl(f"net/ipv6/conf/{network.bridge}/{name}", value)
         self._kernel.apply(steps[1:])
+        self._indexes[network.bridge] = link_index(host, network.bridge)
