@@ -121,42 +121,6 @@ def test_a_keeper_that_is_killed_is_replaced_and_nobody_notices(world):
     world.do(scenario)
 
 
-def test_a_shim_that_is_killed_takes_its_container_along(world):
-    async def scenario(tasks: Tasks) -> None:
-        spec = world.spec(world.id(), "sleep", "1000")
-        task = await world.launch(tasks, spec)
-        os.kill((await task.ask({"do": "status"}))["shim"], signal.SIGKILL)
-        status = await task.wait()
-        assert status.code == 137
-        assert "died" in status.error
-        ended(task.pid)
-
-    world.do(scenario)
-
-
-def test_a_shim_that_died_while_no_daemon_ran_is_settled_at_the_next_start(world):
-    name = world.id()
-    pids: list[int] = []
-
-    async def first(tasks: Tasks) -> None:
-        task = await world.launch(tasks, world.spec(name, "sleep", "1000"))
-        shim = (await task.ask({"do": "status"}))["shim"]
-        (world.folder / "pids").write_text(f"{task.pid} {shim}")
-
-    daemon(world, first)
-    pids += map(int, (world.folder / "pids").read_text().split())
-    os.kill(pids[1], signal.SIGKILL)
-    ended(pids[1])
-
-    async def second(tasks: Tasks) -> None:
-        task = tasks.get(name)
-        assert task is not None
-        assert (await task.wait()).code == 137
-        ended(pids[0])
-
-    world.do(second)
-
-
 def test_a_launch_that_was_cut_off_leaves_nothing(world):
     half = world.exec_root / "tasks" / "half"
     half.mkdir(parents=True)

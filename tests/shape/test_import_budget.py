@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src"
-BUDGET = 120
+BUDGET = 126
 
 PROGRAM = """
 import sys

@@ -16,19 +16,23 @@ import sys
 
 from scow.errors import Unavailable
 from scow.fileio import lock_file
+from scow.keeper.orphans import reap
 from scow.keeper.pool import Pool
 from scow.keeper.protocol import LOCK_NAME, SOCKET_NAME, code
+from scow.keeper.shims import Shims
 from scow.keeper.warm import warm
 from scow.linux import proc
-from scow.linux.constants import PR_SET_DUMPABLE
+from scow.linux.constants import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE
 from scow.linux.fds import close_all_but
 from scow.runtime.create import own_capabilities
 from scow.shim import main as shim
-from scow.shim import protocol, reaper
+from scow.shim import protocol, succession
 from scow.shim.loop import READ, Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scow.shim.protocol import Message
 
 #: Seconds without daemon and shims after which the keeper ends: a daemon that restarts finds it again.
@@ -44,8 +48,9 @@ class Keeper:
         self.permitted = own_capabilities()
         self.code = code()
         self.connections: set[socket.socket] = set()
-        self.shims: set[int] = set()
+        self.shims = Shims(self.loop, self._fork_successor, self._perhaps_end)
         self.pool = Pool(self.loop, self._fork)
+        self.forked: set[int] = set()  # shims of all kinds; other children are orphans
         self.ending = False
         self.listener = protocol.listen(exec_root, SOCKET_NAME)
         self.loop.watch(self.listener.fileno(), READ, self._accept)
@@ -65,7 +70,8 @@ class Keeper:
         self.loop.watch(connection.fileno(), READ, lambda _events: self._hear(connection))
         # A daemon may be gone before it is greeted.
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            protocol.send(connection, {"event": "keeper", "pid": os.getpid(), "code": self.code})
+            hello = {"event": "keeper", "version": protocol.VERSION, "pid": os.getpid(), "code": self.code}
+            protocol.send(connection, hello)
 
     def _hear(self, connection: socket.socket) -> None:
         try:
@@ -89,41 +95,71 @@ class Keeper:
         elif message["do"] == "count":
             with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
                 protocol.send(connection, {"n": message["n"], **self.pool.count()})
+        elif message["do"] in ("succeed", "adopt"):
+            self._take_up(message, fds)
         elif message["do"] == "end":
             self._end()
+
+    def _take_up(self, message: Message, fds: list[int]) -> None:
+        """Find a container's shim or fork a successor ("succeed"); get to know one of an earlier keeper ("adopt")."""
+        try:
+            if message["do"] == "succeed":
+                self.shims.succeed(message["id"], message["directory"], fds[0])
+            else:
+                self.shims.add(message["id"], message["directory"], socket.socket(fileno=fds.pop(0)), forked=False)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _fork_successor(self, end: socket.socket, request: Message, kept: dict[str, int], daemon: int | None) -> None:
+        needed = {end.fileno(), *kept.values(), *([] if daemon is None else [daemon])}
+        pid = os.fork()
+        if pid == 0:
+            _become(needed, lambda: succession.main(end, self.permitted, request, kept, daemon))
+        self.forked.add(pid)
 
     def _launch(self, request: Message, fds: list[int]) -> None:
         """Hand a request to a shim; a control socket that closes without a word tells of failure."""
         try:
-            pid, end = self._shim(request["parked"])
-            with end:
-                protocol.send(end, request, fds)
-            self.shims.add(pid)
+            while True:
+                end = self._shim(request["parked"])
+                try:
+                    protocol.send(end, request, fds)
+                except (BrokenPipeError, ConnectionResetError):  # it was killed
+                    end.close()
+                else:
+                    break
+            self.shims.add(request["id"], request["directory"], end, forked=True)
         except OSError as error:
             print(f"keeper: cannot launch a shim: {error}", file=sys.stderr, flush=True)
         finally:
             for fd in fds:
                 os.close(fd)
 
-    def _shim(self, parked: bool) -> tuple[int, socket.socket]:
+    def _shim(self, parked: bool) -> socket.socket:
         """A shim of the pool if one is wanted and there; else a new one, which does everything from the beginning."""
         slot = self.pool.take() if parked else None
         if slot is not None:
-            return slot.pid, slot.end
+            return slot.end
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            return self._fork(theirs), ours
+            self._fork(theirs)
+            return ours
 
     def _fork(self, end: socket.socket, first: Message | None = None, parent: str | None = None) -> int:
         pid = os.fork()
         if pid == 0:
-            _become_shim(end, self.permitted, first, parent)
+            _become({end.fileno()}, lambda: shim.main(end, self.permitted, first, parent))
+        self.forked.add(pid)
         return pid
 
     def _reap(self) -> None:
-        for pid, _status in reaper.ended():
-            if not self.pool.ended(pid):
-                self.shims.discard(pid)
+        for pid, started, status in reap():
+            if pid not in self.forked:
+                self.shims.orphans.ended((pid, started), status)
+                self.pool.orphaned(pid)
+            self.forked.discard(pid)
+            self.pool.ended(pid)
         self._perhaps_end()
 
     def _end(self) -> None:
@@ -140,13 +176,13 @@ class Keeper:
             self.loop.at(self, IDLE, self.loop.stop)
 
 
-def _become_shim(end: socket.socket, permitted: int, first: Message | None, parent: str | None) -> None:
-    """In the forked child: forget the keeper, be a shim, never come back."""
+def _become(needed: set[int], body: Callable[[], None]) -> None:
+    """In the forked child: forget the keeper but for the descriptors `needed`, be a shim, never come back."""
     code = 1
     try:
-        close_all_but({end.fileno()})
+        close_all_but(needed)
         gc.enable()
-        shim.main(end, permitted, first, parent)
+        body()
         code = 0
     except BaseException as error:
         # The last line of a shim: nothing may unwind into the keeper's code.
@@ -165,6 +201,8 @@ def main(exec_root: str, inherited_fd: int | None) -> None:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     # Nobody in a container, though it be the same user, may look into this process or what is forked from it.
     proc.prctl(PR_SET_DUMPABLE, 0)
+    # Processes whose shim was killed come here, and with them their exit status.
+    proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     proc.set_title("scow-keeper")
     try:
         with lock_file(f"{exec_root}/{LOCK_NAME}", "the keeper"):

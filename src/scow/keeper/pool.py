@@ -19,7 +19,8 @@ import socket
 import time
 
 from scow.linux import cgroup, proc
-from scow.runtime.create import PARKED
+from scow.runtime.cgroup import Cgroup
+from scow.runtime.create import PARKED, parked_group
 from scow.shim import protocol
 from scow.shim.loop import READ
 
@@ -178,9 +179,20 @@ class Pool:
 
     def ended(self, pid: int) -> bool:
         """A child of ours has ended; True if it was one of the pool's."""
+        for slot in self._slots:
+            if slot.pid == pid:  # killed while it was parked
+                self._forget(slot)
+                slot.end.close()
+                return True
         was_ours = pid in self._leaving
         self._leaving.discard(pid)
         return was_ours
+
+    def orphaned(self, pid: int) -> None:
+        """A child of a shim that was killed has ended: if it was parked, its cgroup is nobody's any more."""
+        if self._parent is not None:
+            with contextlib.suppress(OSError):
+                Cgroup.open(parked_group(self._parent, pid)).remove()
 
     @property
     def empty(self) -> bool:

@@ -1,10 +1,17 @@
 """Processes by descriptor: a pidfd names one process for ever, its number only until it is reused."""
 
 import errno
+import fcntl
 import os
 import signal
+import struct
 
 from scow.linux.syscall import syscall
+
+#: struct pidfd_info of linux/pidfd.h, first version: mask, cgroup id, pid and ids, exit code.
+_INFO = struct.Struct("=QQ11Ii")
+_GET_INFO = 0xC040FF0B
+_INFO_EXIT = 1 << 3
 
 
 def pidfd_open(pid: int) -> int:
@@ -56,3 +63,18 @@ def kill(pidfd: int) -> bool:
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """A copy of the process's descriptor number `fd`."""
     return syscall("pidfd_getfd", pidfd, fd, 0, what=f"fd {fd}")
+
+
+def exit_status(pidfd: int) -> int | None:
+    """The wait status of a process that has ended and been reaped, by whomever; None if the kernel does not say.
+
+    Linux tells it from 6.15 on. Being reaped shows as a hang-up of the descriptor.
+    """
+    told = bytearray(_INFO.size)
+    _INFO.pack_into(told, 0, _INFO_EXIT, *[0] * 13)
+    try:
+        fcntl.ioctl(pidfd, _GET_INFO, told)
+    except OSError:  # ENOTTY of an older kernel; ESRCH, EREMOTE
+        return None
+    mask, *_ids, status = _INFO.unpack(told)
+    return status if mask & _INFO_EXIT else None

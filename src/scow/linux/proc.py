@@ -6,6 +6,8 @@ from scow.linux.syscall import filled, poke, syscall
 #: Longest name the kernel keeps, without the final zero byte (TASK_COMM_LEN - 1).
 _NAME = 15
 
+_boot = ""
+
 
 def prctl(option: int, argument: int = 0) -> int:
     """prctl(2) with one number."""
@@ -45,10 +47,27 @@ def alive(pid: int) -> bool:
         return False
 
 
+def zombie_status(pid: int, started: int) -> int | None:
+    """The wait status of the process `pid` that started at `started` and has ended, as long as nobody has reaped it.
+
+    None: it has been reaped, or runs. Takes the right to look into it (root's), else the kernel would say 0.
+    """
+    try:
+        fields = stat_fields(pid)
+    except (ProcessLookupError, FileNotFoundError):
+        return None
+    if fields[0] not in "ZX" or int(fields[19]) != started:
+        return None
+    return int(fields[49])  # exit_code: 52 in proc_pid_stat(5)
+
+
 def boot_id() -> str:
     """A text that differs after every boot."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
+    global _boot
+    if not _boot:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            _boot = file.read().strip()
+    return _boot
 
 
 def set_domainname(name: str) -> None:

@@ -140,7 +140,7 @@ def begin(setup: Setup) -> Following:
     def body(channel: Channel, progress: Progress) -> None:
         leave_parent()
         # It may have been born into another container's pid namespace, to be looked at from there.
-        own = (setup.root, setup.network_fd, setup.gate_fd, *(setup.stdio or ()))
+        own = (setup.root, setup.network_fd, setup.gate_fd, setup.life_fd, *(setup.stdio or ()))
         close_all_but({channel.socket.fileno(), *(fd for fd in own if isinstance(fd, int))})
         enter(setup, channel, progress)
 
@@ -190,9 +190,14 @@ def adopt(
     root_fd: int,
     network_fd: int | None,
     stdio: tuple[int, int, int] | None,
+    life_fd: int,
 ) -> None:
-    """Make a parked child the first process of the container `request` describes; follow it from now on."""
-    fds = [root_fd, *(stdio or ()), *([] if network_fd is None else [network_fd])]
+    """Make a parked child the first process of the container `request` describes; follow it from now on.
+
+    Args:
+        life_fd: see `Setup`.
+    """
+    fds = [root_fd, life_fd, *(stdio or ()), *([] if network_fd is None else [network_fd])]
     parked.channel.send(request, fds)
 
 

@@ -19,10 +19,11 @@ import struct
 from scow.errors import InvalidArgument
 from scow.linux import cgroup as hierarchies
 from scow.linux import pty
+from scow.linux.constants import PR_SET_PDEATHSIG
 from scow.linux.fds import close_all_but, join_session_keyring
 from scow.linux.mount import clone_tree
 from scow.linux.namespaces import CLONE_NEWNET, setns, unshare
-from scow.linux.proc import set_domainname, set_title
+from scow.linux.proc import prctl, set_domainname, set_title
 from scow.runtime import documents, hooks, process, rootfs, terminal
 from scow.runtime.apply import apply, attach_root, enter_root, leave
 from scow.runtime.bundle import CONFIG
@@ -72,6 +73,7 @@ class Setup:
         "filter_program",
         "gate_fd",
         "id",
+        "life_fd",
         "network_fd",
         "permitted",
         "root",
@@ -92,6 +94,7 @@ class Setup:
         filter_program: bytes | None = None,
         permitted: int = 0,
         gate_fd: int | None = None,
+        life_fd: int | None = None,
         state: dict[str, Any] | None = None,
     ) -> None:
         self.id = id
@@ -103,6 +106,7 @@ class Setup:
         self.filter_program = filter_program
         self.permitted = permitted
         self.gate_fd = gate_fd  # a FIFO to wait for before the program starts
+        self.life_fd = life_fd  # held open until nothing more is made on the host: it closes before, or with, the child
         self.state = state or {}
 
     @classmethod
@@ -170,7 +174,7 @@ def stand_by(
     request, fds = channel.receive()
     if request is None:
         os._exit(0)
-    root_fd, *rest = fds
+    root_fd, _life_fd, *rest = fds
     network_fd = rest.pop() if request["network"] else None
     stdio = None if request["terminal"] else (rest[0], rest[1], rest[2])
     with prepared.root.outside:
@@ -181,8 +185,12 @@ def stand_by(
 
 
 def leave_parent() -> None:
-    """What every child does first: signals as programs expect them, a session of its own."""
+    """What every child does first: signals as programs expect them, a session of its own, no life without a parent.
+
+    Until `process.outlive_parent`: a start whose shim is killed has failed, and nothing may come of it.
+    """
     process.reset_signals()
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
 
 
@@ -368,6 +376,7 @@ def _wait_at_gate(setup: Setup, channel: Channel, progress: process.Progress) ->
         return
     progress.stage = "exec"
     process.require_program(setup.spec["process"])
+    process.outlive_parent()
     channel.send({"at": "ready"})
     poller = select.poll()
     poller.register(setup.gate_fd, select.POLLIN)
@@ -380,6 +389,7 @@ def _be_init(channel: Channel) -> None:
     The program leads a process group of its own, in the foreground of the terminal if there is one. This process is
     the interpreter still, but its executable is out of reach: not dumpable, and run from a read-only mount.
     """
+    process.outlive_parent()
     signals = signal.valid_signals() - _KEPT | {signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals | {signal.SIGTTOU})
     child = os.fork()

@@ -14,7 +14,7 @@ import signal
 from scow.linux import seccomp
 from scow.linux.capabilities import drop_bounding, mask, set_all, set_sets
 from scow.linux.cgroup import write
-from scow.linux.constants import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS
+from scow.linux.constants import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG
 from scow.linux.fds import close_all_but
 from scow.linux.proc import prctl
 
@@ -48,6 +48,11 @@ def reset_signals() -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def outlive_parent() -> None:
+    """From here on the process is the container's: it goes on under whoever takes it up."""
+    prctl(PR_SET_PDEATHSIG, 0)
 
 
 def limit(process: dict[str, Any]) -> None:
@@ -207,6 +212,7 @@ def execute(process: dict[str, Any], channel: Channel, progress: Progress) -> No
     for entry in process.get("rlimits") or []:
         if _starves(entry):
             _set_limit(entry)
+    outlive_parent()
     channel.send({"at": "exec"})
     if "/" in name:
         _execve(name, args, environment)

@@ -8,7 +8,6 @@ connected: containers, logs and records go on. It ends when its processes have e
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import socket
@@ -23,11 +22,13 @@ from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
-from scow.runtime.create import Following, Started, adopt, begin, park, parked_group, unpark
+from scow.runtime.create import adopt, begin, park, parked_group, unpark
 from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
 from scow.shim import oom, protocol, reaper
+from scow.shim.child import Child, end_input
+from scow.shim.link import STDIN, TERMINAL, Link, close_all
 from scow.shim.loop import READ, Loop
 from scow.shim.protocol import Streams
 from scow.shim.streams import Stdio
@@ -35,104 +36,40 @@ from scow.shim.tap import Tap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from scow.runtime.create import Following, Started
     from scow.shim.protocol import Message
-
-_PIPE_SIZE = 256 << 10
-
-
-class Child:
-    """The first process (`exec_id` None) or an exec, from its fork until its streams are done."""
-
-    __slots__ = (
-        "answer",
-        "attachments",
-        "exec_id",
-        "following",
-        "pid",
-        "pidfd",
-        "pipes",
-        "start_time",
-        "started_at",
-        "stdio",
-        "terminal",
-    )
-
-    def __init__(self, exec_id: str | None, terminal: bool, attachments: list[tuple[socket.socket, Streams]]) -> None:
-        self.exec_id = exec_id
-        self.terminal = terminal
-        self.attachments = attachments
-        self.pipes = Pipes()
-        self.following: Following | None = None
-        self.pid = 0
-        self.pidfd = -1
-        self.start_time = 0
-        self.started_at = 0
-        self.stdio: Stdio | None = None
-        self.answer: tuple[socket.socket, int] | None = None  # whom to tell of the exec's start
-
-
-class Pipes:
-    """Both ends of the pipes for a process without a terminal; -1 where there is none."""
-
-    __slots__ = ("ours", "theirs")
-
-    def __init__(self) -> None:
-        self.ours: list[int] = []
-        self.theirs: list[int] = []
-
-    def make(self, stdin: bool) -> tuple[int, int, int]:
-        """The child's descriptors 0 to 2; `ours` are then stdin (if wanted), stdout and stderr."""
-        if stdin:
-            inner, outer = os.pipe2(os.O_CLOEXEC)
-            self.ours.append(outer)
-        else:
-            inner = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self.theirs.append(inner)
-        for _ in range(2):
-            outer, inner = os.pipe2(os.O_CLOEXEC)
-            with contextlib.suppress(OSError):  # beyond the user's share of pipe memory the usual 64 KiB do
-                fcntl.fcntl(outer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
-            self.ours.append(outer)
-            self.theirs.append(inner)
-        return self.theirs[0], self.theirs[1], self.theirs[2]
-
-    def close_theirs(self) -> None:
-        """After the fork they are the child's."""
-        while self.theirs:
-            os.close(self.theirs.pop())
-
-    def close(self) -> None:
-        """The start failed."""
-        self.close_theirs()
-        while self.ours:
-            os.close(self.ours.pop())
 
 
 class Shim:
-    """One container. `request` and `fds` are what the daemon asked the keeper for, see `main`."""
+    """One container, to be launched (`launch`) or taken up from a shim that was killed (`scow.shim.succession`).
 
-    def __init__(self, request: Message, fds: list[int], permitted: int, parked: Following | None, loop: Loop) -> None:
+    Args:
+        request: what the daemon asked the keeper for, see `main`.
+        end: to the keeper.
+        permitted: capabilities this process holds.
+    """
+
+    def __init__(self, request: Message, end: socket.socket, permitted: int, loop: Loop) -> None:
         self.id: str = request["id"]
         self.directory: str = request["directory"]
         self.request = request
         self.permitted = permitted
         self.loop = loop
-        self.parked = parked
+        self.parked: Following | None = None
         self.loop.child = self._reap
+        self.keeper = Link(loop, end, self._hear_keeper)
+        self.reaped: Callable[[Message | None], None] | None = None
         self.connections: set[socket.socket] = set()
         self.children: dict[int, Child] = {}
         self.busy: set[Child] = set()
         self.exit: Message | None = None
         self.paused = False
         self.removed = False
-        taken = list(fds)
-        self.control = socket.socket(fileno=taken.pop(0))
-        self.rootfs_fd = taken.pop(0)
-        self.network_fd = taken.pop(0) if request["network"] else None
-        ends = [socket.socket(fileno=fd) for fd in taken]
-        self.waiting = list(zip(ends, map(Streams.from_json, request["attachments"]), strict=True))
+        self.rootfs_fd = -1
+        self.network_fd: int | None = None
         self._setup: Setup | None = None
         self.cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
@@ -142,45 +79,61 @@ class Shim:
 
     # ── the first process ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def launch(self) -> None:
+    def launch(self, fds: list[int], parked: Following | None) -> None:
         """Start the first process; the answer goes out over the control socket when its program runs."""
-        self._serve(self.control)
+        self.parked = parked
+        life_fd = fds[0]  # the daemon hears it close only when the child is gone, too, or runs
+        self.serve(socket.socket(fileno=fds.pop(0)))
+        self.rootfs_fd = fds.pop(0)
+        self.network_fd = fds.pop(0) if self.request["network"] else None
+        ends = [socket.socket(fileno=fd) for fd in fds]
+        waiting = list(zip(ends, map(Streams.from_json, self.request["attachments"]), strict=True))
         try:
             terminal = self.request["terminal"]
-            child = self.first = Child(None, terminal, self.waiting)
-            stdio = None if terminal else child.pipes.make(bool(self.request["stdin"]))
-            self._follow(child, self._begin(stdio))
+            child = self.first = Child(None, terminal, waiting)
+            stdio = None if terminal else child.pipes.make(bool(self.request["stdin"]), self.directory)
+            self._begin(child, stdio, life_fd)
             # Meanwhile, on the other processor:
             if self.request["log"] is not None:
                 self.log = Tap(LogConfig(**self.request["log"]), self.directory, self.loop)
-            self._record_state(child)
-            self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
-            self.loop.watch(self.listener.fileno(), READ, self._accept)
+            self.record_state(child)
+            self.listen()
         except Failed as error:
             self._failed_to_launch(error)
         except (EngineError, OSError, ValueError) as error:
             number, path = (error.errno or 0, error.filename) if isinstance(error, OSError) else (0, "")
             self._failed_to_launch(Failed("shim", number, str(path or ""), str(error)))
 
-    def _record_state(self, child: Child) -> None:
-        """Who the container is, for a daemon that finds it without us."""
+    def listen(self) -> None:
+        """Let daemons come."""
+        self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
+        self.loop.watch(self.listener.fileno(), READ, self._accept)
+
+    def record_state(self, child: Child) -> None:
+        """Who the container is, for a daemon that finds it without us, and, once it has started, for a successor."""
         state = {
+            "version": protocol.VERSION,
             "id": self.id,
             "pid": child.pid,
             "start_time": child.start_time,
             "boot": proc.boot_id(),
             "shim": os.getpid(),
+            "started_at": child.started_at,
+            "request": {**self.request, "attachments": []},
         }
         atomic_write(f"{self.directory}/{protocol.STATE_NAME}", documents.dump(state), durable=False)
 
-    def _begin(self, stdio: tuple[int, int, int] | None) -> Following:
+    def _begin(self, child: Child, stdio: tuple[int, int, int] | None, life_fd: int) -> None:
         """The parked child becomes the container; without one, a child does everything from the beginning."""
         if self.request["cgroup"]:
             Cgroup.make_way(self.request["cgroup"])
         if self.parked is not None:
-            adopt(self.parked, self.request, self.rootfs_fd, self.network_fd, stdio)
-            return self.parked
-        return begin(Setup.load(self.request, self.rootfs_fd, self.network_fd, stdio, self.permitted))
+            adopt(self.parked, self.request, self.rootfs_fd, self.network_fd, stdio, life_fd)
+            self._follow(child, self.parked)
+        else:
+            setup = Setup.load(self.request, self.rootfs_fd, self.network_fd, stdio, self.permitted)
+            setup.life_fd = life_fd
+            self._follow(child, begin(setup))
 
     def _failed_to_launch(self, error: Failed) -> None:
         """Say why, leave nothing."""
@@ -237,12 +190,15 @@ class Shim:
             *before, out, err = child.pipes.ours
             sources = [(out, 1), (err, 2)]
             stdin = before[0] if before else None
-        log = self.log if child is self.first else None
-        child.stdio = Stdio(self.loop, sources, stdin, child.terminal, log, lambda: self._done(child))
+        if child is self.first:
+            self._record_start(child)
+        stdio = self.join(child, sources, stdin)
         for end, wants in child.attachments:
-            child.stdio.attach(end, wants)
+            stdio.attach(end, wants)
         child.attachments = []
         if child is self.first:
+            if stdin is not None:
+                self.keeper.keep(TERMINAL if child.terminal else STDIN, stdin)
             # Held until the exit is told: what the kernel does to take an overlay and a mount namespace down (sync,
             # RCU) would else come between the process's end and our hearing of it.
             self.held = [self.rootfs_fd]
@@ -251,17 +207,42 @@ class Shim:
             if self.network_fd is not None:
                 os.close(self.network_fd)
             self._tell({"event": "started", **self._status()})
-            if self.request["cgroup"]:
-                self.cgroup = Cgroup.open(self.request["cgroup"])
-                with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
-                    self.oom = oom.Watch(self.loop, self.cgroup, lambda: self._tell({"event": "oom"}))
+            self.watch_group()
         else:
             self._answer(child, {"pid": child.pid, "started_at": child.started_at})
+
+    def watch_group(self, known: int | None = 0) -> None:
+        """Be there for the cgroup; `known` kills for memory have been told, None: as many as there were."""
+        if self.request["cgroup"]:
+            self.cgroup = Cgroup.open(self.request["cgroup"])
+            with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
+                known = self.cgroup.oom_events() if known is None else known
+                self.oom = oom.Watch(self.loop, self.cgroup, lambda: self._tell({"event": "oom"}), known)
+
+    def join(self, child: Child, sources: list[tuple[int, int]], stdin: int | None) -> Stdio:
+        """Serve a process's streams from now on."""
+        log = self.log if child is self.first else None
+        stdio = child.stdio = Stdio(self.loop, sources, stdin, child.terminal, log, lambda: self._done(child))
+        if child is self.first:
+            stdio.input_ended = self._input_ended
+        return stdio
+
+    def _input_ended(self) -> None:
+        """A successor is not to hold it open."""
+        end_input(self.directory)
+        self.keeper.drop(STDIN)
+
+    def _record_start(self, child: Child) -> None:
+        try:
+            self.record_state(child)
+        except (OSError, EngineError) as error:  # it runs, but nobody could take it up
+            print(f"{self.id}: {error}", file=sys.stderr, flush=True)
 
     def _not_started(self, child: Child, error: Failed) -> None:
         self.children = {pid: other for pid, other in self.children.items() if other is not child}
         self.busy.discard(child)
         child.pipes.close()
+        self._forget_exec(child)
         os.close(child.pidfd)
         for end, _wants in child.attachments:
             end.close()
@@ -281,11 +262,16 @@ class Shim:
             while child.following is not None:
                 child.following.status = status
                 self._advance(child)
-            if self.children.pop(pid, None) is not None:
-                self._ended(child, status)
+            if pid in self.children:
+                self.ended(child, status)
 
-    def _ended(self, child: Child, status: int) -> None:
-        """Output first, so that whoever hears of the end finds the log whole; then the record; then the news."""
+    def ended(self, child: Child, status: int | None) -> None:
+        """Output first, so that whoever hears of the end finds the log whole; then the record; then the news.
+
+        Args:
+            status: as of wait(2); None if nobody knows.
+        """
+        self.children.pop(child.pid, None)
         stdio = child.stdio
         if stdio is None:
             return
@@ -300,7 +286,7 @@ class Shim:
             stdio.log = None
             self.log.close()
             self.log = None
-        told = reaper.record(status, oom_killed)
+        told = reaper.record(status, oom_killed, started_at=child.started_at)
         if first:
             self.exit = told
             self._record(protocol.EXIT_NAME, told)
@@ -310,14 +296,13 @@ class Shim:
         else:
             self._record(f"{protocol.EXECS_NAME}/{child.exec_id}.json", told)
             self._tell({"event": "exec_exit", "exec": child.exec_id, **told})
-        os.close(child.pidfd)
+        if child.pidfd >= 0:
+            os.close(child.pidfd)
         stdio.finish()
         self._perhaps_remove()
 
     def _record(self, name: str, told: Message) -> None:
         try:
-            if "/" in name:
-                os.makedirs(f"{self.directory}/{protocol.EXECS_NAME}", mode=0o700, exist_ok=True)
             reaper.write(f"{self.directory}/{name}", told)
         except (OSError, EngineError) as error:
             told["error"] = f"the exit could not be recorded: {error}"
@@ -348,10 +333,23 @@ class Shim:
             connection, _ = self.listener.accept()
         except BlockingIOError:
             return
-        self._serve(connection)
+        self.greet(connection)
+
+    def greet(self, connection: socket.socket) -> None:
+        """Serve one more daemon, which hears first how things are."""
+        self.serve(connection)
         self._send(connection, {"event": "status", **self._status()})
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _hear_keeper(self, message: Message | None, fds: list[int]) -> None:
+        """From the keeper: somebody to be served, or what became of a process taken up."""
+        if message is not None and message["event"] == "serve" and fds:
+            self.greet(socket.socket(fileno=fds.pop(0)))
+        elif self.reaped is not None:
+            self.reaped(message)
+        close_all(fds)
+
+    def serve(self, connection: socket.socket) -> None:
+        """Obey a daemon, and tell it what happens."""
         connection.setblocking(False)
         self.connections.add(connection)
         self.loop.watch(connection.fileno(), READ, lambda _events: self._hear(connection))
@@ -407,6 +405,10 @@ class Shim:
             if self.log is None:
                 raise Failed("log", 0, "", "the log is complete: it can be cleared without us")
             self.log.clear()
+        elif asked == "serve":
+            self.greet(socket.socket(fileno=fds.pop(0)))
+        elif asked == "keeper":
+            self.keeper.use(socket.socket(fileno=fds.pop(0)))
         elif asked == "status":
             return self._status()
         return {}
@@ -458,6 +460,25 @@ class Shim:
                 end.close()
             raise
         self._follow(child, following)
+        self._record_exec(child)
+
+    def _record_exec(self, child: Child) -> None:
+        """Which process it is, for a successor; its exit record takes the place."""
+        os.makedirs(f"{self.directory}/{protocol.EXECS_NAME}", mode=0o700, exist_ok=True)
+        state = {
+            "pid": child.pid,
+            "start_time": child.start_time,
+            "started_at": time.time_ns(),
+            "terminal": child.terminal,
+            "pipes": [os.fstat(fd).st_ino for fd in child.pipes.ours[-2:]],
+        }
+        with open(f"{self.directory}/{protocol.EXECS_NAME}/{child.exec_id}.json", "wb") as file:
+            file.write(documents.dump(state))
+
+    def _forget_exec(self, child: Child) -> None:
+        if child.exec_id is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.directory}/{protocol.EXECS_NAME}/{child.exec_id}.json")
 
     def _container(self) -> Setup:
         """The container's config and filter, read when the first exec asks for them."""
@@ -468,6 +489,7 @@ class Shim:
     def _status(self) -> Message:
         first = self.first
         return {
+            "version": protocol.VERSION,
             "id": self.id,
             "pid": first.pid if first else 0,
             "started_at": first.started_at if first else 0,
@@ -482,6 +504,7 @@ class Shim:
             "exit": self.exit,
             "removed": self.removed,
             "shim": os.getpid(),
+            "shim_start_time": proc.start_time(os.getpid()),
         }
 
     def _answer(self, child: Child, answer: Message) -> None:
@@ -526,12 +549,7 @@ def main(end: socket.socket, permitted: int, first: Message | None = None, paren
         first: park a child with this prepared (see `scow.runtime.prepare.split`), and tell the keeper when it is.
         parent: cgroup below which the parked child has one.
     """
-    os.setsid()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    proc.set_title("scow-shim")
-    loop = Loop()
+    loop = settle_in()
     parked = None if first is None else park(first, parent, permitted)
     try:
         if parked is not None:
@@ -548,9 +566,19 @@ def main(end: socket.socket, permitted: int, first: Message | None = None, paren
     finally:
         if parked is not None and request is None:
             unpark(parked, parent)
-    end.close()
     if request is None:
         return
-    shim = Shim(request, fds, permitted, parked, loop)
-    shim.launch()
+    shim = Shim(request, end, permitted, loop)
+    shim.launch(fds, parked)
     loop.run()
+    shim.keeper.done()
+
+
+def settle_in() -> Loop:
+    """What every shim does first."""
+    os.setsid()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    proc.set_title("scow-shim")
+    return Loop()

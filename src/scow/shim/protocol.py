@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
     Message = dict[str, Any]
 
+#: Of the messages and of the files in a task's folder: daemon, keeper and shims may be of different ages. What one does
+#: not know it ignores, what is missing has a default; a number that has grown says that this is not enough.
+VERSION = 1
+
 #: Largest packet; what may be larger (an exec's process) travels as a memfd.
 MAX_PACKET = 128 << 10
 #: Largest document in a memfd or bundle file.
@@ -65,7 +69,7 @@ class Streams:
     @classmethod
     def from_json(cls, told: Message) -> Streams:
         """The reverse of `to_json`."""
-        return cls(bool(told["stdin"]), bool(told["stdout"]), bool(told["stderr"]), bool(told["ends_stdin"]))
+        return cls(*(bool(told.get(name)) for name in ("stdin", "stdout", "stderr", "ends_stdin")))
 
 
 def receive(end: socket.socket) -> tuple[Message | None, list[int]]:

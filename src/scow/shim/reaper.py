@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: The exit code of a process that ended while all that supervised it were dead (Docker's of one lost with the machine).
+UNKNOWN = 255
+_UNKNOWN = (
+    "the exit code is not known: the process ended while its supervisors were dead, and was reaped by somebody else "
+    "(from Linux 6.15 on the kernel mostly tells nevertheless)"
+)
+
+
 def ended() -> list[tuple[int, int]]:
     """(pid, wait status) of every child that has ended since the last call."""
     found: list[tuple[int, int]] = []
@@ -30,14 +38,23 @@ def ended() -> list[tuple[int, int]]:
         found.append((pid, status))
 
 
-def record(status: int, oom_killed: bool = False, error: str = "") -> dict[str, Any]:
-    """The record for a wait status: code 0 to 255 (128 + n for signal n), time in nanoseconds since 1970."""
-    code = os.waitstatus_to_exitcode(status)
+def record(
+    status: int | None, oom_killed: bool = False, error: str = "", *, started_at: int = 0, now: int | None = None
+) -> dict[str, Any]:
+    """The record for a wait status: code 0 to 255 (128 + n for signal n), times in nanoseconds since 1970.
+
+    Args:
+        status: None if nobody knows how the process ended: its code is UNKNOWN, and the record says why.
+        started_at: the end is not before it, whatever has become of the clock meanwhile.
+        now: what the clock says, if not asked for here.
+    """
+    code = os.waitstatus_to_exitcode(status) if status is not None else UNKNOWN
     return {
         "code": code if code >= 0 else 128 - code,
-        "finished_at": time.time_ns(),
+        "started_at": started_at,
+        "finished_at": max(time.time_ns() if now is None else now, started_at),
         "oom_killed": oom_killed,
-        "error": error,
+        "error": error or (_UNKNOWN if status is None else ""),
     }
 
 

@@ -79,6 +79,7 @@ class Stdio:
         "_stdin_pending",
         "_waits",
         "drained",
+        "input_ended",
         "log",
         "terminal",
     )
@@ -105,6 +106,7 @@ class Stdio:
         self.terminal = terminal
         self.log = log
         self.drained = drained
+        self.input_ended: Callable[[], None] = _nothing  # called when no more input is wanted
         for fd in {*self._sources, *([stdin] if stdin is not None else [])}:
             os.set_blocking(fd, False)
         self._waits = log.courier if isinstance(log, Tap) else None
@@ -300,6 +302,7 @@ class Stdio:
         """No more input: the process reads end of file after what is on its way (a terminal has no such thing)."""
         if not self.terminal:
             self._stdin_ends = True
+            self.input_ended()
             self._write_stdin()
 
     # ── attached ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -405,4 +408,4 @@ class Stdio:
 
 
 def _nothing() -> None:
-    """What `drained` is after it was called."""
+    """What `drained` is after it was called, and what `input_ended` is unless somebody wants to know."""

@@ -72,6 +72,8 @@ class Connection:
             return await answer
         finally:
             self._answers.pop(number, None)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # taken note of, also where sending failed first
 
     async def send(self, message: Message, fds: list[int] | None = None) -> None:
         """Send a message that has no answer.

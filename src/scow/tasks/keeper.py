@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING
 
-from scow.errors import System, Unavailable
+from scow.errors import EngineError, System, Unavailable
 from scow.keeper import protocol as keeper
 from scow.linux.mount import MOUNT_ATTR_RDONLY, clone_tree, mount_setattr
 from scow.shim import protocol
 from scow.tasks.connection import Connection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scow.shim.protocol import Message
+
+log = logging.getLogger("scow.tasks")
 
 #: Seconds for a keeper to say hello: a fresh interpreter on a busy machine takes a few tenths.
 HELLO = 30.0
 #: Seconds for it to say what it has ready, before one does without knowing.
 COUNT = 2.0
+#: Seconds between two deaths of keepers that are not their own fault: another is started then before it is needed.
+LONG_ENOUGH = 1.0
 
 _START = "import sys; sys.path.insert(0, {folder!r}); from scow.keeper.main import main; main({root!r}, {fd})"
 _INHERITED = 3
@@ -34,13 +41,25 @@ _FREE = 10
 
 
 class KeeperHandle:
-    """One keeper at a time; `request` starts another if the last one has died."""
+    """One keeper at a time; if it dies another is started.
 
-    def __init__(self, exec_root: Path, pool: Message) -> None:
+    Args:
+        pool: what it is to keep ready, see `scow.keeper.pool`.
+        replaced: called when another has been, which knows nothing of the shims there are.
+
+    Attributes:
+        started: the keeper was started by `open`, not found.
+    """
+
+    def __init__(self, exec_root: Path, pool: Message, replaced: Callable[[], None]) -> None:
         self._root = exec_root
         self._pool = pool
+        self._replaced = replaced
+        self.started = False
+        self._serving = False  # from the first `open` to `close`
+        self._again: asyncio.Task[None] | None = None
+        self._last_death = -LONG_ENOUGH
         self._connection: Connection | None = None
-        self._hello: asyncio.Future[Message] | None = None
         self._lock = asyncio.Lock()
         self._pid = 0  # of a keeper that is our own child and wants to be reaped
 
@@ -53,6 +72,19 @@ class KeeperHandle:
         async with self._lock:
             if await self._open() and self._connection is not None:
                 await self._connection.send({"do": "pool", **self._pool})
+            self._serving = True
+
+    def _died(self) -> None:
+        """Start another at once: it is to hold what shims have kept, before one of them is killed too."""
+        before, self._last_death = self._last_death, time.monotonic()
+        if self._serving and self._last_death - before >= LONG_ENOUGH:
+            self._again = asyncio.get_running_loop().create_task(self._open_again(), name="restart the keeper")
+
+    async def _open_again(self) -> None:
+        try:
+            await self.open()
+        except EngineError as error:
+            log.error("the keeper has died: %s", error)
 
     async def _open(self) -> bool:
         """True if this is another keeper, or another connection to it, than before."""
@@ -71,6 +103,7 @@ class KeeperHandle:
         return True
 
     async def _start(self) -> None:
+        self.started = True
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._reap()
@@ -80,6 +113,8 @@ class KeeperHandle:
         except Unavailable:
             log = self._root / keeper.LOG_NAME
             raise System(f"the keeper did not start: {log} says why") from None
+        if self._serving:
+            self._replaced()
 
     async def _greet(self, end: socket.socket) -> Message:
         loop = asyncio.get_running_loop()
@@ -92,6 +127,8 @@ class KeeperHandle:
         def closed() -> None:
             if not hello.done():
                 hello.set_exception(Unavailable("the keeper has gone"))
+            else:
+                self._died()
 
         self._connection = Connection(end, told, closed)
         try:
@@ -131,6 +168,9 @@ class KeeperHandle:
 
     async def close(self, stop: bool) -> None:
         """Hang up; with `stop` the keeper ends (shims stay either way)."""
+        self._serving = False
+        if self._again is not None:
+            self._again.cancel()
         if self._connection is not None:
             if stop:
                 with contextlib.suppress(Unavailable):

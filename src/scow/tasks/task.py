@@ -1,7 +1,8 @@
 """A running (or just ended) container process as the daemon sees it, and its execs.
 
-The shim supervises; this is a handle. A handle whose shim has gone without a word settles what is left: the record on
-disk if there is one, else the process is killed and counted as killed.
+The shim supervises; this is a handle. A handle whose shim has gone without a word reads the record on disk; if there is
+none it gets a successor, and whoever asks for something meanwhile waits for it. Only a container that nobody can take
+up is killed and counted as killed.
 """
 
 from __future__ import annotations
@@ -17,19 +18,17 @@ from scow.errors import Conflict, NoSuchExec, System, Unavailable
 from scow.linux import pidfd, proc
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
+from scow.runtime.create import parked_group
 from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
     from scow.shim.protocol import Message
     from scow.tasks.attachment import Attachment
     from scow.tasks.connection import Connection
-
-#: Exit code of a container whose supervisor died with its status: it was killed (128 + SIGKILL).
-LOST = 137
 
 
 class TaskFailed(System):
@@ -116,6 +115,8 @@ class Task:
         self.ended: asyncio.Future[ExitStatus] = loop.create_future()
         self.removed: asyncio.Future[None] = loop.create_future()
         self.connection: Connection | None = None
+        self.shim = (0, 0)  # pid and start time of the one that spoke last
+        self.succeed: Callable[[Task], Awaitable[bool]] | None = None  # gets another; False if nobody can take it up
         self._pidfd = -1
         self._settling: asyncio.Task[None] | None = None
 
@@ -130,6 +131,7 @@ class Task:
             _settle(self.started, task_failed(message))
             self._never_ran()
         elif event == "exit":
+            self.started_at = self.started_at or int(message.get("started_at") or 0)
             self._end(ExitStatus.from_json(message))
         elif event == "oom":
             if self.on_oom is None:
@@ -145,23 +147,35 @@ class Task:
 
     def _take_status(self, message: Message) -> None:
         self.pid, self.started_at = int(message["pid"]), int(message["started_at"])
-        self.tty, self.paused = bool(message["terminal"]), bool(message["paused"])
+        self.tty, self.paused = bool(message.get("terminal")), bool(message.get("paused"))
         self.oom = self.oom or bool(message.get("oom"))
-        for exec_id, told in message["execs"].items():
-            if exec_id not in self.execs:
-                self.execs[exec_id] = ExecTask(
-                    self, exec_id, int(told["pid"]), int(told["started_at"]), bool(told["terminal"])
-                )
-        if message["exit"] is not None:
+        self.shim = int(message.get("shim") or 0), int(message.get("shim_start_time") or 0)
+        self._take_execs(message.get("execs") or {})
+        if message.get("exit") is not None:
             self._end(ExitStatus.from_json(message["exit"]))
         elif self._pidfd < 0 and self.pid:
             # It may have ended meanwhile, but is the shim's zombie until the shim has told us: the number is still its.
             with contextlib.suppress(ProcessLookupError):
                 self._pidfd = pidfd.pidfd_open(self.pid)
-        if message["removed"]:
+        if message.get("removed"):
             _settle(self.removed)
         if self.pid:
             _settle(self.started)
+
+    def _take_execs(self, running: Mapping[str, Message]) -> None:
+        for exec_id, told in running.items():
+            found = self.execs.get(exec_id)
+            if found is None:
+                found = self.execs[exec_id] = ExecTask(self, exec_id, 0, 0, bool(told.get("terminal")))
+            found.pid, found.started_at = int(told["pid"]), int(told["started_at"])
+        for exec_id, found in self.execs.items():
+            # Of a former shim, which had put it down but not told.
+            if exec_id not in running and found.pid and not found.ended.done():
+                record = self._exec_record(exec_id) or reaper.record(None, started_at=found.started_at)
+                found.ended.set_result(ExitStatus.from_json(record))
+
+    def _exec_record(self, exec_id: str) -> Message | None:
+        return reaper.read(str(self.directory / protocol.EXECS_NAME / f"{exec_id}.json"))
 
     def _end(self, status: ExitStatus) -> None:
         if not self.ended.done():
@@ -172,10 +186,6 @@ class Task:
 
     def shim_gone(self) -> None:
         """The shim's socket has closed: it has ended, or died."""
-        if not self.started.done():
-            words = "the shim died before the container started: keeper.log says why"
-            self.started.set_exception(TaskFailed(words, "shim", 0, ""))
-            self._never_ran()
         if not self.ended.done() or not self.removed.done():
             self._settling = asyncio.get_running_loop().create_task(self._settle_lost(), name=f"settle {self.id}")
 
@@ -185,12 +195,19 @@ class Task:
         self.ended.cancel()
 
     async def _settle_lost(self) -> None:
+        if self.succeed is not None and await self.succeed(self):
+            return
+        if not (self.started.done() or (self.directory / protocol.EXIT_NAME).exists()):
+            words = "the shim died before the container started: keeper.log says why"
+            self.started.set_exception(TaskFailed(words, "shim", 0, ""))
+            self._never_ran()
+            return
         told = await asyncio.to_thread(settle, self.directory)
         for found in self.execs.values():
             if not found.ended.done():
-                record = reaper.read(str(self.directory / protocol.EXECS_NAME / f"{found.id}.json"))
-                found.ended.set_result(ExitStatus.from_json(record or told))
-        self._end(ExitStatus.from_json(told))
+                found.ended.set_result(ExitStatus.from_json(self._exec_record(found.id) or told))
+        self.hear({"event": "exit", **told})
+        _settle(self.started)
         _settle(self.removed)
 
     # ── what may be asked ───────────────────────────────────────────────────────────────────────────────────────────
@@ -202,12 +219,23 @@ class Task:
             Conflict: the container has ended.
             TaskFailed: it could not be done.
         """
-        if self.connection is None or self.ended.done():
+        while True:
+            try:
+                return await self._ask_once(message, fds)
+            except Unavailable:
+                continue  # nothing but an exec, which has a way of its own, does harm when it is done twice
+
+    async def _settled(self) -> None:
+        """Wait for a succession that is under way."""
+        while self._settling is not None and not self._settling.done():
+            await asyncio.wait({self._settling})
+
+    async def _ask_once(self, message: Message, fds: list[int] | None = None) -> Message:
+        """As `ask`, but Unavailable if the shim was killed before it answered."""
+        await self._settled()
+        if self.connection is None or not self.connection.open or self.ended.done():
             raise Conflict(f"container {self.id} is not running")
-        try:
-            answer = await self.connection.ask(message, fds)
-        except Unavailable:
-            raise Conflict(f"container {self.id} is not running") from None
+        answer = await self.connection.ask(message, fds)
         if "failed" in answer:
             raise task_failed(answer["failed"])
         return answer
@@ -293,16 +321,29 @@ class Task:
             # Known before it is asked for: its end may be told in the same breath as its start.
             found = self.execs[exec_id] = ExecTask(self, exec_id, 0, 0, bool(process.get("terminal")))
             try:
-                answer = await self.ask(message, fds)
+                await self._start_exec(found, message, fds)
             except BaseException:
                 self.execs.pop(exec_id, None)
                 raise
-            found.pid, found.started_at = int(answer["pid"]), int(answer["started_at"])
             return found
         finally:
             os.close(document)
             if attachment is not None:
                 attachment.release()
+
+    async def _start_exec(self, found: ExecTask, message: Message, fds: list[int]) -> None:
+        """Have it started once, also if the shim is killed while it does: what had not come to running is gone then."""
+        while not found.pid:
+            try:
+                answer = await self._ask_once(message, fds)
+            except Unavailable:
+                await self._settled()
+                record = self._exec_record(found.id)
+                if record is not None:  # it ran, and is over
+                    found.ended.set_result(ExitStatus.from_json(record))
+                    return
+            else:
+                found.pid, found.started_at = int(answer["pid"]), int(answer["started_at"])
 
     def exec_exit(self, exec_id: str) -> ExitStatus:
         """How an exec ended, also one of a former daemon.
@@ -310,7 +351,7 @@ class Task:
         Raises:
             NoSuchExec: no record of it.
         """
-        record = reaper.read(str(self.directory / protocol.EXECS_NAME / f"{exec_id}.json"))
+        record = self._exec_record(exec_id)
         if record is None:
             raise NoSuchExec(exec_id)
         return ExitStatus.from_json(record)
@@ -386,14 +427,14 @@ def _settle(future: asyncio.Future[None], error: BaseException | None = None) ->
 
 
 def settle(directory: Path) -> Message:
-    """What became of a container without a shim: the exit record, or one made now, after ending what still runs.
+    """What became of a container nobody supervises: the exit record, or one made now, after ending what still runs.
 
     Blocking.
     """
     record = reaper.read(str(directory / protocol.EXIT_NAME))
     kill_leftovers(directory)
     if record is None:
-        record = reaper.record(9, error="the process that supervised the container died")
+        record = reaper.record(9, error="the process that supervised the container died, and nobody could take it up")
         if directory.is_dir():
             reaper.write(str(directory / protocol.EXIT_NAME), record)
     return record
@@ -402,27 +443,36 @@ def settle(directory: Path) -> Message:
 def kill_leftovers(directory: Path) -> None:
     """End the first process (if the number still is that process) and everything in the cgroup, and remove that."""
     state = read_state(directory)
-    with contextlib.suppress(ProcessLookupError, FileNotFoundError, KeyError):
-        fd = pidfd.pidfd_open(int(state["pid"]))
-        try:
-            if proc.start_time(int(state["pid"])) == state["start_time"] and proc.boot_id() == state["boot"]:
-                pidfd.kill(fd)
-        finally:
-            os.close(fd)
     path = _cgroup_path(directory)
-    if path:
+    paths = [path] if path else []
+    if path and state:
+        paths.append(parked_group(os.path.dirname(path), int(state["pid"])))  # what it has before it has that one
+    if state:
+        _kill(state)
+    for path in paths:
         group = Cgroup.open(path)
         group.kill()
         group.remove()
+
+
+def _kill(state: dict[str, Any]) -> None:
+    pid = int(state["pid"])
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        fd = pidfd.pidfd_open(pid)
+        try:
+            if proc.start_time(pid) == state["start_time"] and proc.boot_id() == state["boot"]:
+                pidfd.kill(fd)
+        finally:
+            os.close(fd)
 
 
 def read_state(directory: Path) -> dict[str, Any]:
     """The shim's state.json; empty if there is none."""
     try:
         told = documents.load(directory / protocol.STATE_NAME)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return told if isinstance(told, dict) and {"pid", "start_time", "boot"} <= told.keys() else {}
 
 
 def _cgroup_path(directory: Path) -> str | None:

@@ -23,7 +23,8 @@ from scow.shim import protocol
 from scow.tasks.connection import Connection
 from scow.tasks.keeper import KeeperHandle
 from scow.tasks.pool import SandboxPool
-from scow.tasks.task import Task, TaskFailed, settle
+from scow.tasks.succession import introduce, succeed
+from scow.tasks.task import Task, TaskFailed, read_state, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,40 +76,65 @@ class Tasks:
         self._pool = pool or SandboxPool()
         self._folder = self._root / "tasks"
         self._keeper: KeeperHandle | None = None
+        self._introductions: asyncio.Task[None] | None = None
         self._tasks: dict[str, Task] = {}
 
     async def open(self) -> None:
         """Start or find the keeper, take up the containers of a former daemon.
 
         Live shims are reconnected; what ended meanwhile is read from its record; a container whose shim died without a
-        record is killed and counted as killed. All of them are in `all` afterwards, ended ones until they are deleted.
+        record gets another. All of them are in `all` afterwards, ended ones until they are deleted.
 
         Raises:
             System: the keeper cannot be started.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._keeper = KeeperHandle(self._root, self._pool.message())
+        self._keeper = KeeperHandle(self._root, self._pool.message(), self._introduce)
         # The keeper first: if it cannot be had, nothing has been taken up yet.
         await self._keeper.open()
         async with asyncio.TaskGroup() as group:
             for entry in sorted(self._folder.iterdir()):
-                group.create_task(self._recover(entry))
+                group.create_task(self._recover(self._keeper, entry))
+        if self._keeper.started:
+            self._introduce()
 
-    async def _recover(self, directory: Path) -> None:
-        task = Task(directory.name, directory)
+    def _introduce(self) -> None:
+        """A new keeper is to know the shims of the one before."""
+        if self._introductions is not None:
+            self._introductions.cancel()
+        self._introductions = asyncio.get_running_loop().create_task(self._introduce_all(), name="introduce shims")
+
+    async def _introduce_all(self) -> None:
+        for task in list(self._tasks.values()):
+            if self._keeper is not None and task.started.done() and not task.ended.done():
+                await introduce(self._keeper, task)
+
+    def _new(self, name: str, directory: Path) -> Task:
+        task = Task(name, directory)
+        task.succeed = self._succeed
+        return task
+
+    async def _succeed(self, task: Task) -> bool:
+        return self._keeper is not None and await succeed(self._keeper, task)
+
+    async def _recover(self, keeper: KeeperHandle, directory: Path) -> None:
+        task = self._new(directory.name, directory)
         try:
             end = protocol.connect(str(directory), protocol.SOCKET_NAME)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             end = None
         if end is not None:
             self._connect(task, end)
-            # A shim that dies while we ask is settled by the task itself.
             with contextlib.suppress(TaskFailed):
                 await asyncio.shield(task.started)
                 self._tasks[task.id] = task
                 return
-        if not (directory / protocol.STATE_NAME).exists() and not (directory / protocol.EXIT_NAME).exists():
-            # Never ran: the daemon died while it was launched.
+            task = self._new(directory.name, directory)  # it died while it was asked
+        if await succeed(keeper, task):
+            self._tasks[task.id] = task
+            return
+        if not read_state(directory).get("started_at") and not (directory / protocol.EXIT_NAME).exists():
+            # Never ran: daemon or shim died while it was launched.
             await asyncio.to_thread(_sweep, directory)
             return
         task.hear({"event": "exit", **await asyncio.to_thread(settle, directory)})
@@ -147,7 +173,7 @@ class Tasks:
                 raise Conflict(f"container {request.id} is already running")
             await previous.delete()
         directory = self._folder / request.id
-        task = self._tasks[request.id] = Task(request.id, directory)
+        task = self._tasks[request.id] = self._new(request.id, directory)
         try:
             _prepare(directory, request)
             await self._ask_for_shim(task, request)
@@ -190,6 +216,8 @@ class Tasks:
         Args:
             stop_keeper: end the keeper too (it ends by itself when nothing is left to keep).
         """
+        if self._introductions is not None:
+            self._introductions.cancel()
         for task in self._tasks.values():
             task.abandon()
         if self._keeper is not None:
