@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import socket
 import ssl
 import struct
@@ -350,6 +351,12 @@ def test_without_a_journal_there_is_no_start(task, tmp_path, monkeypatch):
 # ── non-blocking files ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def process():
+    """The courier begun last."""
+    children = Path("/proc/thread-self/children").read_text().split()
+    return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "scow-log\n"][-1]
+
+
 @pytest.mark.parametrize("driver", ["local", "json-file"])
 def test_a_non_blocking_file_is_whole_when_the_container_has_ended(task, driver):
     log = Tap(config(driver, task, mode="non-blocking", max_buffer_size="50m"), str(task), Loop())
@@ -364,8 +371,10 @@ def test_a_non_blocking_file_is_whole_when_the_container_has_ended(task, driver)
 def test_a_non_blocking_file_that_cannot_keep_up_loses_whole_lines_and_says_so(task, driver):
     log = Tap(config(driver, task, mode="non-blocking", max_buffer_size="100k"), str(task), Loop())
     lines = [b"line %d\n" % number for number in range(200_000)]
+    os.kill(process(), signal.SIGSTOP)
     for at in range(0, len(lines), 1000):
-        log.write(1, b"".join(lines[at : at + 1000]), WHEN)  # faster than anybody: the loop is not even run
+        log.write(1, b"".join(lines[at : at + 1000]), WHEN)
+    os.kill(process(), signal.SIGCONT)
     log.courier._flush()
     while log.courier._queue:
         log.courier._flush()
@@ -393,8 +402,7 @@ def test_a_courier_that_dies_is_replaced(task, monkeypatch, capfd):
     monkeypatch.setattr(courier, "_AGAIN", 0.2)
     log = Tap(config("json-file", task, mode="non-blocking"), str(task), Loop())
     log.write(1, b"one\n", WHEN)
-    children = Path("/proc/thread-self/children").read_text().split()
-    child = [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "scow-log\n"][-1]
+    child = process()
     os.kill(child, 9)
     os.waitpid(child, 0)
     log.write(1, b"two\n", WHEN)
