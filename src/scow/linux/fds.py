@@ -26,7 +26,11 @@ LAST_FD = 0xFFFFFFFF
 #: As many symlinks as the kernel follows in one path (MAXSYMLINKS).
 MAX_SYMLINKS = 40
 
-_INT = struct.Struct("=i")
+_INT_SIZE = 4
+#: As plain numbers: the standard library's are enumerations, whose operators are Python code.
+_RIGHTS = (int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS))
+_CLOEXEC, _TRUNCATED = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_TRUNC) | int(socket.MSG_CTRUNC)
+NO_SIGNAL = int(socket.MSG_NOSIGNAL)
 _AGAIN = 128  # openat2 gives EAGAIN while a rename races with "..": try that often
 
 
@@ -185,18 +189,28 @@ def receive_with_fds(end: socket.socket, size: int, most: int) -> tuple[bytes, l
     Raises:
         OSError: as of recvmsg(2); EMSGSIZE if more than `most` descriptors or `size` bytes came.
     """
-    space = socket.CMSG_SPACE(most * _INT.size)
-    data, ancillary, flags, _peer = end.recvmsg(size, space, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _peer = end.recvmsg(size, socket.CMSG_SPACE(most * _INT_SIZE), _CLOEXEC)
     fds: list[int] = []
     for level, kind, content in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            whole = len(content) - len(content) % _INT.size
-            fds += [fd for (fd,) in _INT.iter_unpack(content[:whole])]
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if (level, kind) == _RIGHTS:
+            fds += struct.unpack_from(f"={len(content) // _INT_SIZE}i", content)
+    if flags & _TRUNCATED:
         for fd in fds:
             os.close(fd)
         raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
     return data, fds
+
+
+def send_with_fds(end: socket.socket, data: bytes, fds: list[int] | None = None) -> None:
+    """One packet and descriptors beside it, which stay the caller's, too.
+
+    Raises:
+        OSError: as of sendmsg(2); a peer that has gone raises no signal.
+    """
+    if fds:
+        end.sendmsg([data], [(*_RIGHTS, struct.pack(f"={len(fds)}i", *fds))], NO_SIGNAL)
+    else:
+        end.send(data, NO_SIGNAL)
 
 
 def file_system(fd: int) -> int:

@@ -1,5 +1,7 @@
 """/proc and prctl: what processes are there, what this one is called."""
 
+import os
+
 from scow.linux.constants import PR_SET_NAME
 from scow.linux.syscall import filled, poke, syscall
 
@@ -14,12 +16,19 @@ def prctl(option: int, argument: int = 0) -> int:
     return syscall("prctl", option, argument, 0, 0, 0)
 
 
+#: Where this process's arguments lie, as (address, bytes); the same in everything forked from it.
+_arguments: tuple[int, int] | None = None
+
+
 def set_title(title: str) -> None:
     """Show this process as `title` in ``ps`` and ``top``, in place of the interpreter's arguments."""
+    global _arguments
     syscall("prctl", PR_SET_NAME, filled(title.encode()[:_NAME] + b"\0"), 0, 0, 0)
-    fields = stat_fields("self")
-    start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: 48 and 49 in proc_pid_stat(5)
-    room = end - start
+    if _arguments is None:
+        fields = stat_fields("self")
+        start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: 48 and 49 in proc_pid_stat(5)
+        _arguments = start, end - start
+    start, room = _arguments
     if room > 1:
         poke(start, title.encode()[: room - 1].ljust(room, b"\0"))
 
@@ -30,13 +39,20 @@ def stat_fields(pid: int | str) -> list[str]:
     Raises:
         ProcessLookupError, FileNotFoundError: no such process.
     """
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b")")[2].decode().split()
+    return _stat(pid).rpartition(b")")[2].decode().split()
+
+
+def _stat(pid: int | str) -> bytes:
+    fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 def start_time(pid: int) -> int:
     """When `pid` started, in clock ticks since boot: with the pid itself an identity that is not reused."""
-    return int(stat_fields(pid)[19])
+    return int(_stat(pid).rpartition(b")")[2].split(None, 20)[19])
 
 
 def alive(pid: int) -> bool:

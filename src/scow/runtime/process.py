@@ -6,6 +6,7 @@ a child forked for it: nothing here is undone, errors end the child.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import errno
 import os
 import resource
@@ -33,6 +34,13 @@ _EVERY = (1 << 64) - 1
 _ENOUGH_FDS = 256
 
 
+#: As numbers, and for the C functions themselves: the module around them is made of enumerations.
+_RESET = tuple(
+    int(number)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM)
+)
+
+
 class Progress:
     """What the child is doing, for the message that says why it failed."""
 
@@ -45,9 +53,9 @@ class Progress:
 def reset_signals() -> None:
     """Undo what the interpreter, the keeper and the shim did: ignored signals would stay ignored after execve."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in _RESET:
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def outlive_parent() -> None:

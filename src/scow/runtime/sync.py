@@ -22,7 +22,7 @@ import os
 import socket
 
 from scow.errors import System
-from scow.linux.fds import receive_with_fds
+from scow.linux.fds import receive_with_fds, send_with_fds
 from scow.runtime import documents
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ class Channel:
     def send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         """Send one message; a peer that went away is not an error (its exit says more)."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(self.socket, [documents.dump(message)], fds or [])
+            send_with_fds(self.socket, documents.dump(message), fds)
 
     def receive(self) -> tuple[dict[str, Any] | None, list[int]]:
         """The next message and the descriptors that came with it; None when the other end is closed."""

@@ -6,6 +6,7 @@ come in the same round.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import select
 import signal
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+
+
+_SIGCHLD = int(signal.SIGCHLD)
+
+
+def _nothing(_number: int, _frame: object) -> None:
+    """A signal is handled by being noticed."""
 
 
 class Loop:
@@ -35,7 +43,7 @@ class Loop:
         self.child: Callable[[], None] | None = None
         woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        _signal.signal(_SIGCHLD, _nothing)
 
         def reap(_mask: int) -> None:
             os.read(woken, 4096)

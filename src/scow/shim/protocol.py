@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 import socket
 
-from scow.linux.fds import receive_with_fds
+from scow.linux.fds import receive_with_fds, send_with_fds
 from scow.runtime import documents
 
 TYPE_CHECKING = False
@@ -91,7 +91,7 @@ def send(end: socket.socket, message: Message, fds: list[int] | None = None) -> 
     Raises:
         BlockingIOError, BrokenPipeError, ConnectionResetError: as of send(2).
     """
-    socket.send_fds(end, [documents.dump(message)], fds or [], socket.MSG_NOSIGNAL)
+    send_with_fds(end, documents.dump(message), fds)
 
 
 def document(value: Any) -> int:
