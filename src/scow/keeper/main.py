@@ -16,6 +16,7 @@ import sys
 
 from scow.errors import Unavailable
 from scow.fileio import lock_file
+from scow.keeper.nursery import Nursery, become
 from scow.keeper.orphans import reap
 from scow.keeper.pool import Pool
 from scow.keeper.protocol import LOCK_NAME, SOCKET_NAME, code
@@ -25,14 +26,12 @@ from scow.linux import proc
 from scow.linux.constants import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE
 from scow.linux.fds import close_all_but
 from scow.runtime.create import own_capabilities
-from scow.shim import main as shim
 from scow.shim import protocol, succession
 from scow.shim.loop import READ, Loop
+from scow.shim.main import turn_deaf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scow.shim.protocol import Message
 
 #: Seconds without daemon and shims after which the keeper ends: a daemon that restarts finds it again.
@@ -46,10 +45,11 @@ class Keeper:
         self.loop = Loop()
         self.loop.child = self._reap
         self.permitted = own_capabilities()
+        self.nursery = Nursery(self.permitted)
         self.code = code()
         self.connections: set[socket.socket] = set()
         self.shims = Shims(self.loop, self._fork_successor, self._perhaps_end)
-        self.pool = Pool(self.loop, self._fork)
+        self.pool = Pool(self.loop, self._park)
         self.forked: set[int] = set()  # shims of all kinds; other children are orphans
         self.ending = False
         self.listener = protocol.listen(exec_root, SOCKET_NAME)
@@ -115,7 +115,7 @@ class Keeper:
         needed = {end.fileno(), *kept.values(), *([] if daemon is None else [daemon])}
         pid = os.fork()
         if pid == 0:
-            _become(needed, lambda: succession.main(end, self.permitted, request, kept, daemon))
+            become(needed, lambda: _succeed(end, self.permitted, request, kept, daemon))
         self.forked.add(pid)
 
     def _launch(self, request: Message, fds: list[int]) -> None:
@@ -143,18 +143,18 @@ class Keeper:
             return slot.end
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._fork(theirs)
+            self.forked.add(self.nursery.fork(theirs))
             return ours
 
-    def _fork(self, end: socket.socket, first: Message | None = None, parent: str | None = None) -> int:
-        pid = os.fork()
-        if pid == 0:
-            _become({end.fileno()}, lambda: shim.main(end, self.permitted, first, parent))
+    def _park(self, end: socket.socket, first: Message, parent: str | None) -> int:
+        pid = self.nursery.park(end, first, parent)
         self.forked.add(pid)
         return pid
 
     def _reap(self) -> None:
         for pid, started, status in reap():
+            if self.nursery.ended(pid):
+                continue
             if pid not in self.forked:
                 self.shims.orphans.ended((pid, started), status)
                 self.pool.orphaned(pid)
@@ -176,20 +176,9 @@ class Keeper:
             self.loop.at(self, IDLE, self.loop.stop)
 
 
-def _become(needed: set[int], body: Callable[[], None]) -> None:
-    """In the forked child: forget the keeper but for the descriptors `needed`, be a shim, never come back."""
-    code = 1
-    try:
-        close_all_but(needed)
-        gc.enable()
-        body()
-        code = 0
-    except BaseException as error:
-        # The last line of a shim: nothing may unwind into the keeper's code.
-        sys.excepthook(type(error), error, error.__traceback__)
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
+def _succeed(end: socket.socket, permitted: int, request: Message, kept: dict[str, int], daemon: int | None) -> None:
+    turn_deaf()
+    succession.main(end, permitted, request, kept, daemon)
 
 
 def main(exec_root: str, inherited_fd: int | None) -> None:

@@ -7,6 +7,7 @@ connected: containers, logs and records go on. It ends when its processes have e
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import os
 import signal
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
     from scow.runtime.create import Following, Started
     from scow.shim.protocol import Message
+
+
+_IGNORED = (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP))
 
 
 class Shim:
@@ -536,7 +540,7 @@ def _failure(error: Failed) -> Message:
 
 
 def main(end: socket.socket, permitted: int, first: Message | None = None, parent: str | None = None) -> None:
-    """Be a shim, in a process just forked for it; returns when there is nothing left to do.
+    """Be a shim, in a process just forked for it (`scow.keeper.nursery`); returns when there is nothing left to do.
 
     The request comes over `end`: {"id", "directory" (of the task; holds config.json and perhaps seccomp.bpf), "cgroup"
     (path or null), "terminal", "stdin", "log" (LogConfig's fields or null), "network" (a descriptor of the namespace is
@@ -575,10 +579,14 @@ def main(end: socket.socket, permitted: int, first: Message | None = None, paren
 
 
 def settle_in() -> Loop:
-    """What every shim does first."""
+    """What every shim does first, besides what it has from the process it was forked from (`turn_deaf`)."""
     os.setsid()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     proc.set_title("scow-shim")
     return Loop()
+
+
+def turn_deaf() -> None:
+    """Ignore what is meant for the daemon; what is forked from this process does, too."""
+    for number in _IGNORED:
+        _signal.signal(number, _signal.SIG_IGN)
