@@ -1,8 +1,8 @@
 """The nursery: the process that shims are forked from. It does nothing else.
 
 A page that the forking process changes afterwards is no longer shared with what it forked: the keeper, which serves
-sockets and timers between two forks, left half a megabyte to each shim that way. The nursery leaves a few pages. It makes
-its children the keeper's, who reaps them.
+sockets and timers between two forks, left half a megabyte to each shim that way. The nursery leaves a few pages. It
+makes its children the keeper's, who reaps them.
 
 ::
 
