@@ -23,6 +23,13 @@ from scow.tasks.tasks import Tasks
 
 pytestmark = pytest.mark.root
 
+
+@pytest.fixture(autouse=True)
+def with_a_pool(world):
+    """Also where the other tests do without (SCOW_POOL_SIZE=0)."""
+    world.pool = SandboxPool(parent=world.pool.parent)
+
+
 #: Everything a program can see of how it was started, one section each.
 SCRIPT = r"""
 exec 2>&1; section() { echo "== $1"; }
