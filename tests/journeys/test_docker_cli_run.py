@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -236,6 +237,28 @@ def test_user_networks(docker: Docker, world: World, network: str, made: str) ->
     assert docker("ps", "-q", "--filter", f"network={network}")
     assert docker("network", "ls", "-q", "--filter", "label=of=tests")
     docker("rm", "-f", made)
+
+
+def test_a_bridge_of_the_users_stays(docker: Docker, world: World) -> None:
+    def links() -> set[str]:
+        shown = subprocess.run(world.inside("ip", "-o", "link"), capture_output=True, text=True, check=True).stdout
+        return {line.split(": ")[1].partition("@")[0] for line in shown.splitlines()}
+
+    option = "com.docker.network.bridge.name"
+    subprocess.run(world.inside("ip", "link", "add", "mine", "type", "bridge"), check=True)
+    subprocess.run(world.inside("ip", "link", "add", "dull", "type", "veth"), check=True)
+    try:
+        docker("network", "create", "-o", f"{option}=mine", "on-mine")
+        world.kill()
+        world.start()
+        docker("network", "rm", "on-mine")
+        docker("network", "create", "-o", f"{option}=dull", "on-dull", status=1)
+        docker("network", "create", "-o", f"{option}=ours", "on-ours")
+        docker("network", "rm", "on-ours")
+        assert {"mine", "dull", "ours"} & links() == {"mine", "dull"}
+    finally:
+        for name in ("mine", "dull"):
+            subprocess.run(world.inside("ip", "link", "del", name), check=False)
 
 
 def test_links_on_the_default_network(docker: Docker, box: str) -> None:

@@ -47,6 +47,7 @@ class Network:
     options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     bridge: str = ""
+    found_bridge: bool = False  # it was there before the network, and is to be there after it
     allocators: list[Allocator] = field(default_factory=list)
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
 
@@ -161,7 +162,7 @@ class Network:
             subnets = tuple(
                 complete(s["subnet"], s["gateway"], s["ip_range"], s["auxiliary"]) for s in record["subnets"]
             )
-            plain = {slot: record[slot] for slot in _PLAIN}
+            plain = {slot: record[slot] for slot in _PLAIN if slot in record or slot not in _LATER}
             for slot, value in plain.items():
                 if type(value) is not _PLAIN[slot] and not (slot == "ipam_options" and value is None):
                     raise TypeError(f"{slot} is {value!r:.100}")
@@ -174,5 +175,7 @@ class Network:
 _PLAIN: dict[str, type] = {
     "id": str, "name": str, "driver": str, "created": int, "internal": bool, "attachable": bool, "enable_ipv4": bool,
     "enable_ipv6": bool, "config_only": bool, "config_from": str, "ipam_driver": str, "ipam_options": dict,
-    "options": dict, "labels": dict, "bridge": str,
+    "options": dict, "labels": dict, "bridge": str, "found_bridge": bool,
 }  # fmt: skip
+#: Those that records of earlier versions do not have.
+_LATER = frozenset({"found_bridge"})

@@ -194,6 +194,7 @@ class Networks:
         ours = {network.bridge for network in self._networks.values()}
         routes = await self._routes(ours)
         network = network_from(body, self._networks, self._config, routes)
+        network.found_bridge = not network.config_only and await self._drivers[network.driver].has(network)
         self._store.save_network(network)  # before the kernel has it: a bridge without a record is found by nobody
         self._networks[network.id] = network
         try:

@@ -56,10 +56,16 @@ class BridgeDriver:
         await self._kernel.run(lambda: self._build(network))
         self._built.add(network.id)
 
+    async def has(self, network: Network) -> bool:
+        """Whether a link of the bridge's name is there."""
+        return await self._kernel.run(lambda: links.find(self._kernel.host, network.bridge) is not None)
+
     async def destroy(self, network: Network) -> None:
-        """Delete the bridge; it is no error when it is gone."""
+        """Delete the bridge, unless it was somebody's before; it is no error when it is gone."""
         self._built.discard(network.id)
         self.loopback.discard(network.bridge)
+        if network.found_bridge:
+            return
 
         def delete() -> None:
             with tolerated(errno.ENODEV):

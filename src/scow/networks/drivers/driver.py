@@ -16,6 +16,9 @@ class Driver(Protocol):
     async def build(self, network: Network) -> None:
         """Have everything the network needs on the host; asked again after a restart, it repairs what is missing."""
 
+    async def has(self, network: Network) -> bool:
+        """Whether the host has a link of the network's bridge's name."""
+
     async def destroy(self, network: Network) -> None:
         """Take the network's things from the host; nobody is connected."""
 

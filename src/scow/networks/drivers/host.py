@@ -13,6 +13,10 @@ class HostDriver:
     async def build(self, network: Network) -> None:
         """The host's interfaces are there."""
 
+    async def has(self, network: Network) -> bool:
+        """It has no bridge."""
+        return False
+
     async def destroy(self, network: Network) -> None:
         """The host's interfaces stay."""
 

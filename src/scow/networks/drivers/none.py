@@ -13,6 +13,10 @@ class NoneDriver:
     async def build(self, network: Network) -> None:
         """There is nothing on the host."""
 
+    async def has(self, network: Network) -> bool:
+        """It has no bridge."""
+        return False
+
     async def destroy(self, network: Network) -> None:
         """There was nothing on the host."""
 
