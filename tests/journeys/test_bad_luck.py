@@ -274,6 +274,15 @@ def test_many_execs_at_once(client) -> None:
     assert codes == list(range(60))
     found = client.api.top(box.id)
     assert [row[-1] for row in found["Processes"]] == ["sleep 1000"]
+    box.exec_run("sleep 999", detach=True)
+    for order in ("pid", "-pid"):
+        found = until(lambda order=order: two(client.api.top(box.id, f"-o pid,args --sort={order}")["Processes"]))
+        pids = [int(row[0]) for row in found]
+        assert pids == sorted(pids, reverse=order == "-pid")
+
+
+def two(rows: list[list[str]]) -> list[list[str]]:
+    return rows if len(rows) == 2 else []
 
 
 # -- descriptors -----------------------------------------------------------------------------------------------------

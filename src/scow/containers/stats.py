@@ -35,7 +35,8 @@ def sample(container: Container) -> dict[str, Any]:
         }
     found["read"] = rfc3339(time.time_ns())
     found |= Cgroup.open(container.cgroup).stats()
-    found["networks"] = interfaces(container.record.pid)
+    # The host's interfaces are not the container's: Docker shows none of them either.
+    found["networks"] = None if container.record.host.network_mode == "host" else interfaces(container.record.pid)
     return found
 
 

@@ -1,6 +1,7 @@
 """``docker top``: the processes of a container as ps would list them, read from /proc without running a ps.
 
-A subset of ps: ``-ef``-like and ``aux``-like formats and ``-o name,…`` columns; other words are refused.
+A subset of ps: ``-ef``-like and ``aux``-like formats, ``-o name,…`` columns and ``--sort [-]name,…``; other words are
+refused.
 """
 
 import os
@@ -128,8 +129,51 @@ ALIASES = {"%cpu": "pcpu", "%mem": "pmem", "tt": "tty", "state": "s", "nice": "n
 ALIASES |= {"egid": "gid", "cputime": "time", "lstart": "start", "vsize": "vsz", "rssize": "rss", "thcount": "nlwp"}
 
 
+#: column → what it is sorted by, where that is not the text it shows.
+KEYS: dict[str, Callable[[Process, Host], float]] = {
+    "uid": lambda p, _: p.uid,
+    "gid": lambda p, _: p.gid,
+    "pid": lambda p, _: p.pid,
+    "ppid": lambda p, _: p.ppid,
+    "pgid": lambda p, _: p.pgid,
+    "sid": lambda p, _: p.sid,
+    "c": _percent,
+    "pcpu": _percent,
+    "pmem": lambda p, _: p.resident,
+    "rss": lambda p, _: p.resident,
+    "vsz": lambda p, _: p.virtual,
+    "stime": lambda p, _: p.started,
+    "start": lambda p, _: p.started,
+    "etime": lambda p, _: -p.started,
+    "ni": lambda p, _: p.nice,
+    "nlwp": lambda p, _: p.threads,
+    "time": lambda p, _: p.cpu,
+    "bsdtime": lambda p, _: p.cpu,
+}
+
+
+def arguments_of(text: str) -> tuple[list[tuple[str, str]], list[tuple[str, bool]]]:
+    """ps's arguments: its columns as (column, title) pairs, and what to sort by as (column, whether downwards).
+
+    Raises:
+        InvalidArgument: an option or column that is not known here.
+    """
+    kept: list[str] = []
+    order: list[tuple[str, bool]] = []
+    words = iter(text.split())
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in ("--sort", "k", "-k"):
+            kept.append(word)
+            continue
+        for item in (value if equals else next(words, "")).split(","):
+            ((found, _title),) = _named(item.lstrip("+-"))
+            order.append((found, item.startswith("-")))
+    return columns(" ".join(kept)), order
+
+
 def columns(arguments: str) -> list[tuple[str, str]]:
-    """ps's arguments as (column, title) pairs; "" means ``-ef``.
+    """ps's arguments, without what to sort by, as (column, title) pairs; "" means ``-ef``.
 
     Raises:
         InvalidArgument: an option or column that is not known here.
@@ -150,7 +194,7 @@ def columns(arguments: str) -> list[tuple[str, str]]:
                 rest = words[position]
                 position += 1
             chosen += _named(rest)
-        elif word.startswith("-") and set(flags) <= set("efAaFl"):
+        elif word.startswith("-") and set(flags) <= set("efAaFlw"):
             layout = FULL
         elif not word.startswith("-") and set(flags) <= set("auxwf"):
             layout = BSD
@@ -209,11 +253,14 @@ def read(pid: int, boot: float) -> Process | None:
 
 def table(container: Container, arguments: str) -> dict[str, list[str] | list[list[str]]]:
     """The API's ContainerTopResponse. Blocking."""
-    wanted = columns(arguments)
+    wanted, order = arguments_of(arguments)
     boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     host = Host(time.time(), os.sysconf("SC_PHYS_PAGES") * PAGE)
     pids = sorted(Cgroup.open(container.cgroup).pids())
     processes = [found for pid in pids if (found := read(pid, boot)) is not None]
+    for column, downwards in reversed(order):
+        key = KEYS.get(column) or COLUMNS[column][1]
+        processes.sort(key=lambda process, key=key: key(process, host), reverse=downwards)  # type: ignore[misc]
     return {
         "Titles": [title for _, title in wanted],
         "Processes": [[COLUMNS[name][1](process, host) for name, _ in wanted] for process in processes],

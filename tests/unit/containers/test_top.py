@@ -4,7 +4,7 @@ import time
 import pytest
 
 from scow.containers import top
-from scow.containers.top import COLUMNS, Host, columns, read
+from scow.containers.top import COLUMNS, Host, arguments_of, columns, read
 from scow.errors import InvalidArgument
 
 
@@ -39,3 +39,12 @@ def test_times():
     process = read(os.getpid(), 0)
     assert top._elapsed(process, Host(process.started + 90061, 1)) == "1-01:01:01"
     assert top._clock(3661) == "01:01:01"
+
+
+def test_what_to_sort_by():
+    assert arguments_of("aux --sort=-pcpu,pid")[1] == [("pcpu", True), ("pid", False)]
+    assert arguments_of("-eo pid,rss --sort -rss -ww") == ([("pid", "PID"), ("rss", "RSS")], [("rss", True)])
+    with pytest.raises(InvalidArgument, match="unknown column"):
+        arguments_of("--sort=colour")
+    with pytest.raises(InvalidArgument, match="unknown column"):
+        arguments_of("aux --sort")
