@@ -8,6 +8,7 @@ need it, it may be killed and started anew at any time. Without a daemon and wit
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -27,7 +28,7 @@ from scow.linux.constants import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE
 from scow.linux.fds import close_all_but
 from scow.runtime.create import own_capabilities
 from scow.shim import protocol, succession
-from scow.shim.loop import READ, Loop
+from scow.shim.loop import BREATH, READ, Loop
 from scow.shim.main import turn_deaf
 
 TYPE_CHECKING = False
@@ -52,6 +53,7 @@ class Keeper:
         self.pool = Pool(self.loop, self._park)
         self.forked: set[int] = set()  # shims of all kinds; other children are orphans
         self.ending = False
+        self.trouble = ""  # why the last shim could not be launched
         self.listener = protocol.listen(exec_root, SOCKET_NAME)
         self.loop.watch(self.listener.fileno(), READ, self._accept)
         if inherited_fd is not None:
@@ -59,9 +61,14 @@ class Keeper:
         self._perhaps_end()
 
     def _accept(self, _events: int) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             connection, _ = self.listener.accept()
-            self._serve(connection)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.loop.rest(self.listener.fileno(), BREATH)
+            return
+        self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setblocking(False)
@@ -78,10 +85,12 @@ class Keeper:
             message, fds = protocol.receive(connection)
         except BlockingIOError:
             return
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             print(f"keeper: {error}", file=sys.stderr, flush=True)
             return
-        if message is None:
+        if message is not None and "starved" in message:
+            self._trouble(f"cannot {message['do']}", OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+        elif message is None:
             self.connections.discard(connection)
             self.loop.forget(connection.fileno())
             connection.close()
@@ -94,7 +103,7 @@ class Keeper:
             self.pool.configure(message)
         elif message["do"] == "count":
             with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-                protocol.send(connection, {"n": message["n"], **self.pool.count()})
+                protocol.send(connection, {"n": message["n"], "trouble": self.trouble, **self.pool.count()})
         elif message["do"] in ("succeed", "adopt"):
             self._take_up(message, fds)
         elif message["do"] == "end":
@@ -130,11 +139,17 @@ class Keeper:
                 else:
                     break
             self.shims.add(request["id"], request["directory"], end, forked=True)
+            self.trouble = ""
         except OSError as error:
-            print(f"keeper: cannot launch a shim: {error}", file=sys.stderr, flush=True)
+            self._trouble("cannot launch a shim", error)
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _trouble(self, what: str, error: OSError) -> None:
+        """Write it down, and have it ready for a daemon that asks why."""
+        self.trouble = error.strerror or str(error)
+        print(f"keeper: {what}: {self.trouble}", file=sys.stderr, flush=True)
 
     def _shim(self, parked: bool) -> socket.socket:
         """A shim of the pool if one is wanted and there; else a new one, which does everything from the beginning."""

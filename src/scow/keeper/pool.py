@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import time
 
 from scow.linux import cgroup, proc
 from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import PARKED, parked_group
 from scow.shim import protocol
-from scow.shim.loop import READ
+from scow.shim.loop import BREATH, READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Pool:
         self._most = 0
         self._batch = 1
         self._filling = False
+        self._starved = False
         self.wanted = 0
 
     def configure(self, told: Message | None) -> None:
@@ -138,19 +140,28 @@ class Pool:
         self._filling = False
         if self._first is None:
             return
-        pairs = [
-            socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            for _ in range(min(self._batch, self.wanted - len(self._slots)))
-        ]
-        for ours, theirs in pairs:
-            slot = Slot(self._fork(theirs, self._first, self._parent), ours)
-            self._slots.append(slot)
+        pairs: list[tuple[socket.socket, socket.socket]] = []
+        made: list[Slot] = []
+        pause = REFILL
+        try:
+            number = min(self._batch, self.wanted - len(self._slots))
+            pairs.extend(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(number))
+            for ours, theirs in pairs:
+                made.append(Slot(self._fork(theirs, self._first, self._parent), ours))
+        except OSError as error:  # no process or descriptor to be had: starts do without, and it is tried again
+            pause = BREATH
+            if not self._starved:
+                print(f"keeper: cannot park a shim: {error.strerror}", file=sys.stderr, flush=True)
+        self._starved = pause == BREATH
         for ours, theirs in pairs:
             theirs.close()
             ours.setblocking(False)
-        for slot in self._slots[-len(pairs) :] if pairs else ():
+        for ours, _theirs in pairs[len(made) :]:
+            ours.close()
+        for slot in made:
+            self._slots.append(slot)
             self._watch(slot)
-        self._fill_soon(REFILL)
+        self._fill_soon(pause)
 
     def _watch(self, slot: Slot) -> None:
         self._loop.watch(slot.end.fileno(), READ, lambda _events: self._hear(slot))

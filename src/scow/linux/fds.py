@@ -181,6 +181,14 @@ def close_all_but(keep: set[int]) -> None:
     close_range(first)
 
 
+class Starved(OSError):
+    """There was no room for the descriptors that came with `data`; they are closed."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(errno.EMFILE, os.strerror(errno.EMFILE))
+        self.data = data
+
+
 def receive_with_fds(end: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
     """One packet of at most `size` bytes and the descriptors that came with it, close-on-exec from the first moment.
 
@@ -188,6 +196,7 @@ def receive_with_fds(end: socket.socket, size: int, most: int) -> tuple[bytes, l
 
     Raises:
         OSError: as of recvmsg(2); EMSGSIZE if more than `most` descriptors or `size` bytes came.
+        Starved: this process has no descriptors left to take them.
     """
     data, ancillary, flags, _peer = end.recvmsg(size, socket.CMSG_SPACE(most * _INT_SIZE), _CLOEXEC)
     fds: list[int] = []
@@ -197,6 +206,8 @@ def receive_with_fds(end: socket.socket, size: int, most: int) -> tuple[bytes, l
     if flags & _TRUNCATED:
         for fd in fds:
             os.close(fd)
+        if not flags & socket.MSG_TRUNC and len(fds) < most:
+            raise Starved(data)
         raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
     return data, fds
 

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from scow.runtime.cgroup import Cgroup
 
 
+#: What has run out if a fork fails so; a pid namespace whose first process has ended answers ENOMEM.
+_SCARCE = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 _JOINED = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP
 
 
@@ -79,7 +81,8 @@ def begin_exec(
         setns(target_fd, CLONE_NEWPID)
         return fork(body)
     except OSError as error:  # also while its pid namespace is being taken down
-        raise Failed("namespaces", error.errno or 0, "", "the container is not running") from None
+        words = "" if error.errno in _SCARCE else "the container is not running"
+        raise Failed("namespaces", error.errno or 0, "", words) from None
     finally:
         setns(own_fd, CLONE_NEWPID)
         os.close(own_fd)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[int], None]
 
+#: Seconds until a listener is asked again when there were no descriptors left to accept with.
+BREATH = 1.0
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
@@ -67,6 +69,12 @@ class Loop:
         if self._masks.pop(fd, None) is not None:
             self._epoll.unregister(fd)
             del self._handlers[fd]
+
+    def rest(self, fd: int, seconds: float) -> None:
+        """Do not watch `fd` for a while: what it has to offer cannot be taken now."""
+        mask, handler = self._masks[fd], self._handlers[fd]
+        self.forget(fd)
+        self.at(("rest", fd), seconds, lambda: self.watch(fd, mask, handler))
 
     def at(self, key: object, seconds: float, action: Callable[[], None]) -> None:
         """Call `action` once, `seconds` from now, unless `key` is set again or cancelled before."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -30,7 +31,7 @@ from scow.runtime.sync import Failed
 from scow.shim import oom, protocol, reaper
 from scow.shim.child import Child, end_input
 from scow.shim.link import STDIN, TERMINAL, Link, close_all
-from scow.shim.loop import READ, Loop
+from scow.shim.loop import BREATH, READ, Loop
 from scow.shim.protocol import Streams
 from scow.shim.streams import Stdio
 from scow.shim.tap import Tap
@@ -337,6 +338,9 @@ class Shim:
             connection, _ = self.listener.accept()
         except BlockingIOError:
             return
+        except OSError:
+            self.loop.rest(self.listener.fileno(), BREATH)
+            return
         self.greet(connection)
 
     def greet(self, connection: socket.socket) -> None:
@@ -371,8 +375,7 @@ class Shim:
         except Failed as error:
             answer = {"failed": _failure(error)}
         except (OSError, EngineError, KeyError, ValueError) as error:
-            number = error.errno or 0 if isinstance(error, OSError) else 0
-            answer = {"failed": {"stage": message.get("do"), "errno": number, "path": "", "text": str(error)}}
+            answer = {"failed": {"stage": message.get("do"), "errno": 0, "path": "", "text": _reason(error)}}
         finally:
             for fd in fds:
                 os.close(fd)
@@ -382,6 +385,8 @@ class Shim:
     def _obey(self, connection: socket.socket, message: Message, fds: list[int]) -> Message | None:
         """Do what is asked; the answer, or None if it comes later. What is kept of `fds` is taken out of the list."""
         asked = message["do"]
+        if "starved" in message:
+            raise Failed(asked, 0, "", os.strerror(errno.EMFILE).lower())
         if asked == "exec":
             self._exec(connection, message, fds)
             return None
@@ -533,6 +538,10 @@ class Shim:
             self.connections.discard(connection)
             self.loop.forget(connection.fileno())
             connection.close()
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _failure(error: Failed) -> Message:

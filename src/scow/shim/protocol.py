@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 import socket
 
-from scow.linux.fds import receive_with_fds, send_with_fds
+from scow.linux.fds import Starved, receive_with_fds, send_with_fds
 from scow.runtime import documents
 
 TYPE_CHECKING = False
@@ -75,6 +75,8 @@ class Streams:
 def receive(end: socket.socket) -> tuple[Message | None, list[int]]:
     """One message and its descriptors (the caller's from now on); None when the peer has closed.
 
+    A message whose descriptors could not be taken, for there are none left here, comes without them and with "starved".
+
     Raises:
         BlockingIOError: nothing has arrived on a non-blocking socket.
     """
@@ -82,6 +84,8 @@ def receive(end: socket.socket) -> tuple[Message | None, list[int]]:
         data, fds = receive_with_fds(end, MAX_PACKET, MAX_FDS)
     except ConnectionResetError:
         return None, []
+    except Starved as error:
+        return {**documents.parse(error.data), "starved": True}, []
     return (documents.parse(data) if data else None), fds
 
 

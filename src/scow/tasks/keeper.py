@@ -164,7 +164,7 @@ class KeeperHandle:
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(COUNT):
                     return await self._connection.ask({"do": "count"})
-        return {"ready": 0, "wanted": 0, "most": 0}
+        return {"ready": 0, "wanted": 0, "most": 0, "trouble": ""}
 
     async def close(self, stop: bool) -> None:
         """Hang up; with `stop` the keeper ends (shims stay either way)."""

@@ -178,6 +178,9 @@ class Tasks:
             _prepare(directory, request)
             await self._ask_for_shim(task, request)
             await asyncio.shield(task.started)
+        except TaskFailed as error:
+            await self._undo(task)
+            raise await self._explained(error) from error
         except BaseException:
             await self._undo(task)
             raise
@@ -185,6 +188,15 @@ class Tasks:
             for attachment in request.attachments:
                 attachment.release()
         return task
+
+    async def _explained(self, error: TaskFailed) -> TaskFailed:
+        """The keeper's own reason, where there was no shim to tell another."""
+        if (error.stage, error.errno) == ("shim", 0) and self._keeper is not None:
+            reason = (await self._keeper.count()).get("trouble")
+            if reason:
+                text = f"the host has no process, memory or descriptor left for it: {reason}"
+                return TaskFailed(text, "keeper", 0, "")
+        return error
 
     async def _ask_for_shim(self, task: Task, request: LaunchRequest) -> None:
         if self._keeper is None:
