@@ -102,8 +102,9 @@ class Keeper:
         elif message["do"] == "pool":
             self.pool.configure(message)
         elif message["do"] == "count":
+            told = {"trouble": self.trouble} if self.trouble else {}
             with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-                protocol.send(connection, {"n": message["n"], "trouble": self.trouble, **self.pool.count()})
+                protocol.send(connection, {"n": message["n"], **self.pool.count(), **told})
         elif message["do"] in ("succeed", "adopt"):
             self._take_up(message, fds)
         elif message["do"] == "end":

@@ -159,12 +159,15 @@ class KeeperHandle:
         raise System("the keeper cannot be reached")
 
     async def count(self) -> Message:
-        """How many sandboxes are {"ready", "wanted"}, and the "most" there may be; zeros without a keeper."""
+        """How many sandboxes are {"ready", "wanted"}, and the "most" there may be; zeros without a keeper.
+
+        And why the last shim could not be launched, as "trouble", if it was not.
+        """
         if self._connection is not None:
             with contextlib.suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(COUNT):
                     return await self._connection.ask({"do": "count"})
-        return {"ready": 0, "wanted": 0, "most": 0, "trouble": ""}
+        return {"ready": 0, "wanted": 0, "most": 0}
 
     async def close(self, stop: bool) -> None:
         """Hang up; with `stop` the keeper ends (shims stay either way)."""
