@@ -29,13 +29,14 @@ def own(own_world: World) -> World:
 
 @contextlib.contextmanager
 def no_forks(pid: int) -> Iterator[None]:
-    """The process is in a pids cgroup that is full."""
+    """The process and its nursery of shims are in a pids cgroup that is full."""
     if not (PIDS / "cgroup.procs").exists():
         pytest.skip("no v1 pids controller here")
     group = PIDS / f"starved-{os.getpid()}-{pid}"
     group.mkdir()
     (group / "pids.max").write_text("0")
-    (group / "cgroup.procs").write_text(str(pid))
+    for member in (pid, *nurseries(pid)):
+        (group / "cgroup.procs").write_text(str(member))
     try:
         yield
     finally:
@@ -43,6 +44,17 @@ def no_forks(pid: int) -> Iterator[None]:
             with contextlib.suppress(ProcessLookupError):
                 (PIDS / "cgroup.procs").write_text(member)
         group.rmdir()
+
+
+def nurseries(keeper: int) -> list[int]:
+    """Children of the keeper that shims are forked from."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            if name == "scow-nursery" and rest.split()[1] == str(keeper):
+                found.append(int(stat.parent.name))
+    return found
 
 
 @contextlib.contextmanager

@@ -375,7 +375,7 @@ class Shim:
         except Failed as error:
             answer = {"failed": _failure(error)}
         except (OSError, EngineError, KeyError, ValueError) as error:
-            answer = {"failed": {"stage": message.get("do"), "errno": 0, "path": "", "text": _reason(error)}}
+            answer = {"failed": {"stage": message.get("do"), "errno": 0, "path": "", "text": protocol.reason(error)}}
         finally:
             for fd in fds:
                 os.close(fd)
@@ -538,10 +538,6 @@ class Shim:
             self.connections.discard(connection)
             self.loop.forget(connection.fileno())
             connection.close()
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _failure(error: Failed) -> Message:

@@ -98,6 +98,11 @@ def send(end: socket.socket, message: Message, fds: list[int] | None = None) -> 
     send_with_fds(end, documents.dump(message), fds)
 
 
+def reason(error: Exception) -> str:
+    """Why something failed, for a message: the kernel's own words where they are its."""
+    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def document(value: Any) -> int:
     """A memfd holding `value` as JSON, to be sent and then closed by the caller."""
     fd = os.memfd_create("document", os.MFD_CLOEXEC)
