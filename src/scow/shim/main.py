@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from scow.shim.protocol import Message
 
 
+#: Seconds after its start from which a container's memory is watched; what was before is counted.
+SETTLED = 0.005
 _IGNORED = (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP))
 
 
@@ -76,7 +78,7 @@ class Shim:
         self.rootfs_fd = -1
         self.network_fd: int | None = None
         self._setup: Setup | None = None
-        self.cgroup: Cgroup | None = None
+        self._cgroup: Cgroup | None = None
         self.oom: oom.Watch | None = None
         self.held: list[int] = []
         self.first: Child | None = None
@@ -87,18 +89,19 @@ class Shim:
     def launch(self, fds: list[int], parked: Following | None) -> None:
         """Start the first process; the answer goes out over the control socket when its program runs."""
         self.parked = parked
-        life_fd = fds[0]  # the daemon hears it close only when the child is gone, too, or runs
-        self.serve(socket.socket(fileno=fds.pop(0)))
-        self.rootfs_fd = fds.pop(0)
-        self.network_fd = fds.pop(0) if self.request["network"] else None
-        ends = [socket.socket(fileno=fd) for fd in fds]
-        waiting = list(zip(ends, map(Streams.from_json, self.request["attachments"]), strict=True))
+        control, self.rootfs_fd, *ends = fds
+        self.network_fd = ends.pop(0) if self.request["network"] else None
+        child = self.first = Child(None, self.request["terminal"], [])
         try:
-            terminal = self.request["terminal"]
-            child = self.first = Child(None, terminal, waiting)
-            stdio = None if terminal else child.pipes.make(bool(self.request["stdin"]), self.directory)
-            self._begin(child, stdio, life_fd)
-            # Meanwhile, on the other processor:
+            try:
+                # First of all: the child has the longest way, and goes it on the other processor. The daemon hears
+                # `control` close only when the child is gone, too, or runs.
+                following = self._begin(child, control)
+            finally:
+                self.serve(socket.socket(fileno=control))
+                wishes = map(Streams.from_json, self.request["attachments"])
+                child.attachments = [(socket.socket(fileno=fd), wants) for fd, wants in zip(ends, wishes, strict=True)]
+            self._follow(child, following)
             if self.request["log"] is not None:
                 self.log = Tap(LogConfig(**self.request["log"]), self.directory, self.loop)
             self.record_state(child)
@@ -128,17 +131,17 @@ class Shim:
         }
         atomic_write(f"{self.directory}/{protocol.STATE_NAME}", documents.dump(state), durable=False)
 
-    def _begin(self, child: Child, stdio: tuple[int, int, int] | None, life_fd: int) -> None:
+    def _begin(self, child: Child, life_fd: int) -> Following:
         """The parked child becomes the container; without one, a child does everything from the beginning."""
+        stdio = None if child.terminal else child.pipes.make(bool(self.request["stdin"]), self.directory)
         if self.request["cgroup"]:
             Cgroup.make_way(self.request["cgroup"])
         if self.parked is not None:
             adopt(self.parked, self.request, self.rootfs_fd, self.network_fd, stdio, life_fd)
-            self._follow(child, self.parked)
-        else:
-            setup = Setup.load(self.request, self.rootfs_fd, self.network_fd, stdio, self.permitted)
-            setup.life_fd = life_fd
-            self._follow(child, begin(setup))
+            return self.parked
+        setup = Setup.load(self.request, self.rootfs_fd, self.network_fd, stdio, self.permitted)
+        setup.life_fd = life_fd
+        return begin(setup)
 
     def _failed_to_launch(self, error: Failed) -> None:
         """Say why, leave nothing."""
@@ -202,6 +205,7 @@ class Shim:
             stdio.attach(end, wants)
         child.attachments = []
         if child is self.first:
+            self._tell({"event": "started", **self._status()})
             if stdin is not None:
                 self.keeper.keep(TERMINAL if child.terminal else STDIN, stdin)
             # Held until the exit is told: what the kernel does to take an overlay and a mount namespace down (sync,
@@ -211,15 +215,21 @@ class Shim:
                 self.held.append(open_namespace("mount", child.pid))
             if self.network_fd is not None:
                 os.close(self.network_fd)
-            self._tell({"event": "started", **self._status()})
-            self.watch_group()
+            # What it says first goes first, and many have ended by then.
+            self.loop.at(self.watch_group, SETTLED, self.watch_group)
         else:
             self._answer(child, {"pid": child.pid, "started_at": child.started_at})
 
+    @property
+    def cgroup(self) -> Cgroup | None:
+        """The container's, once it runs."""
+        if self._cgroup is None and self.request["cgroup"]:
+            self._cgroup = Cgroup.open(self.request["cgroup"])
+        return self._cgroup
+
     def watch_group(self, known: int | None = 0) -> None:
         """Be there for the cgroup; `known` kills for memory have been told, None: as many as there were."""
-        if self.request["cgroup"]:
-            self.cgroup = Cgroup.open(self.request["cgroup"])
+        if self.cgroup is not None and self.exit is None:
             with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
                 known = self.cgroup.oom_events() if known is None else known
                 self.oom = oom.Watch(self.loop, self.cgroup, lambda: self._tell({"event": "oom"}), known)
@@ -281,6 +291,8 @@ class Shim:
         if stdio is None:
             return
         first = child is self.first
+        if first:
+            self.loop.cancel(self.watch_group)
         oom_killed = self.cgroup is not None and self.cgroup.oom_killed() if first else False
         if first and self.oom is not None:
             self.oom.close()
