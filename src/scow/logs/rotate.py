@@ -70,10 +70,13 @@ class Rotation:
         """
         oldest = self._limits.max_file - 1
         with folder_lock(self._path, exclusive=True):
+            # Only up to the first number that is free: what a killed rotation left open is closed by the next one.
+            taken = _numbers(self._path)
+            free = next((number for number in range(1, oldest) if number not in taken), oldest)
             for suffix in ("", ".gz"):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(f"{self._path}.{oldest}{suffix}" if oldest else self._path + suffix)
-            for number in range(oldest - 1, -1, -1):
+                    os.unlink(f"{self._path}.{free}{suffix}" if free else self._path + suffix)
+            for number in range(free - 1, -1, -1):
                 for suffix in ("", ".gz") if number else ("",):
                     source = f"{self._path}.{number}{suffix}" if number else self._path
                     with contextlib.suppress(FileNotFoundError):
@@ -229,27 +232,32 @@ def open_parts(path: str, newer_than: int | None = None) -> list[Part]:
     folder = os.path.dirname(path) or "."
     found: list[Part] = []
     with folder_lock(path, exclusive=False):
-        number = 0
-        while True:
+        for number in (0, *sorted(_numbers(path))):
             name = f"{path}.{number}" if number else path
             packed = False
             try:
                 fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                try:
-                    fd = os.open(name + ".gz", os.O_RDONLY | os.O_CLOEXEC)
-                    packed = True
-                except FileNotFoundError:
-                    if number:
-                        break
-                    number = 1  # in the moment between moving the files and making a new one
-                    continue
+                if not number:
+                    continue  # in the moment between moving the files and making a new one
+                fd = os.open(name + ".gz", os.O_RDONLY | os.O_CLOEXEC)
+                packed = True
             if known is not None and _same(fd, packed, known):
                 os.close(fd)
                 break
             found.append(Part(fd, packed, folder))
-            number += 1
     return found[::-1]
+
+
+def _numbers(path: str) -> set[int]:
+    """The numbers of the older files there are, compressed or not; a killed rotation leaves one out."""
+    folder, name = os.path.split(path)
+    found = set()
+    for entry in os.listdir(folder or "."):
+        number = entry[len(name) + 1 :].removesuffix(".gz")
+        if entry.startswith(f"{name}.") and number.isdecimal():
+            found.add(int(number))
+    return found
 
 
 def _same(fd: int, packed: bool, known: os.stat_result) -> bool:

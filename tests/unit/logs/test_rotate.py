@@ -49,6 +49,14 @@ def test_files_move_up_and_the_oldest_goes(path):
     assert contents(open_parts(path)) == [b"two", b"one", b"new"]
 
 
+def test_a_rotation_killed_on_its_way_costs_nothing(path):
+    put(path, n=b"new", n1=b"one", n3_gz=b"three", n4=b"four")
+    assert contents(open_parts(path)) == [b"four", b"three", b"one", b"new"]
+    Rotation(path, Limits(1, 9, False)).rotate()
+    assert names(path) == ["log.1", "log.2", "log.3.gz", "log.4"]
+    assert contents(open_parts(path)) == [b"four", b"three", b"one", b"new"]
+
+
 def test_a_single_file_is_dropped(path):
     put(path, n=b"new")
     Rotation(path, Limits(1, 1, False)).rotate()
