@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     set_up_logging(config)
     raise_limits()
+    os.umask(0o022)  # what is made in images and volumes has the modes that were asked for
     try:
         return asyncio.run(serve(config))
     except EngineError as error:
