@@ -13,6 +13,10 @@ import errno
 import fcntl
 import os
 import stat
+import time
+
+from scow.runtime import documents
+from scow.shim.protocol import EXECS_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,6 +118,27 @@ class Child:
         self.started_at = 0
         self.stdio: Stdio | None = None
         self.answer: tuple[socket.socket, int] | None = None  # whom to tell of the exec's start
+
+
+def record_exec(directory: str, child: Child) -> None:
+    """Note which process an exec is, for a successor; its exit record takes the place."""
+    os.makedirs(f"{directory}/{EXECS_NAME}", mode=0o700, exist_ok=True)
+    state = {
+        "pid": child.pid,
+        "start_time": child.start_time,
+        "started_at": time.time_ns(),
+        "terminal": child.terminal,
+        "pipes": [os.fstat(fd).st_ino for fd in child.pipes.ours[-2:]],
+    }
+    with open(f"{directory}/{EXECS_NAME}/{child.exec_id}.json", "wb") as file:
+        file.write(documents.dump(state))
+
+
+def forget_exec(directory: str, child: Child) -> None:
+    """It did not start (or is no exec)."""
+    if child.exec_id is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{EXECS_NAME}/{child.exec_id}.json")
 
 
 def end_input(directory: str) -> None:

@@ -29,7 +29,7 @@ from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
 from scow.shim import oom, protocol, reaper
-from scow.shim.child import Child, end_input
+from scow.shim.child import Child, end_input, forget_exec, record_exec
 from scow.shim.link import STDIN, TERMINAL, Link, close_all
 from scow.shim.loop import BREATH, READ, Loop
 from scow.shim.protocol import Streams
@@ -257,7 +257,7 @@ class Shim:
         self.children = {pid: other for pid, other in self.children.items() if other is not child}
         self.busy.discard(child)
         child.pipes.close()
-        self._forget_exec(child)
+        forget_exec(self.directory, child)
         os.close(child.pidfd)
         for end, _wants in child.attachments:
             end.close()
@@ -481,25 +481,7 @@ class Shim:
                 end.close()
             raise
         self._follow(child, following)
-        self._record_exec(child)
-
-    def _record_exec(self, child: Child) -> None:
-        """Which process it is, for a successor; its exit record takes the place."""
-        os.makedirs(f"{self.directory}/{protocol.EXECS_NAME}", mode=0o700, exist_ok=True)
-        state = {
-            "pid": child.pid,
-            "start_time": child.start_time,
-            "started_at": time.time_ns(),
-            "terminal": child.terminal,
-            "pipes": [os.fstat(fd).st_ino for fd in child.pipes.ours[-2:]],
-        }
-        with open(f"{self.directory}/{protocol.EXECS_NAME}/{child.exec_id}.json", "wb") as file:
-            file.write(documents.dump(state))
-
-    def _forget_exec(self, child: Child) -> None:
-        if child.exec_id is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self.directory}/{protocol.EXECS_NAME}/{child.exec_id}.json")
+        record_exec(self.directory, child)
 
     def _container(self) -> Setup:
         """The container's config and filter, read when the first exec asks for them."""
