@@ -17,6 +17,8 @@ from scow.tasks.tasks import Tasks
 
 pytestmark = pytest.mark.root
 
+#: Whether a pidfd tells how a process ended that somebody else has reaped.
+KERNEL_TELLS = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (6, 15)
 #: Counts aloud until it gets a signal, then ends with code 3.
 COUNT = "trap 'exit 3' TERM; i=0; while true; do i=$((i+1)); echo line $i; sleep 0.01; done"
 
@@ -297,15 +299,40 @@ def test_a_container_that_ends_while_nobody_supervises_it_keeps_its_code(world):
     world.do(scenario)
 
 
-def test_a_container_that_ended_without_any_supervisor_is_recorded_as_unknown(world):
+def test_a_container_that_ends_while_keeper_and_shim_are_dead_keeps_its_code(world):
+    """The daemon has its pidfd."""
+
     async def scenario(tasks: Tasks) -> None:
         task = await count(world, tasks)
         pid = task.pid
-        # The first process goes with them: nobody is left who could be told its status.
-        kill(keeper_of(world), await shim_of(task), pid)
+        kill(keeper_of(world), await shim_of(task))
+        os.kill(pid, signal.SIGTERM)
+        ended(pid)
         status = await task.wait()
-        # If the machine's init has not reaped it yet, its status can still be read.
-        assert status.code == 137 or (status.code == 255 and "not known" in status.error)
+        assert status.code == 3 or (status.code == 255 and "not known" in status.error and not KERNEL_TELLS)
+
+    world.do(scenario)
+
+
+def test_a_container_that_ends_under_a_stranger_keeps_its_code(world):
+    """Its keeper was replaced, the new one held up when its shim was killed: this one has the pidfd."""
+
+    async def scenario(tasks: Tasks) -> None:
+        task = await count(world, tasks)
+        before = tasks._introductions
+        kill(keeper_of(world))
+        while tasks._introductions is before:
+            await asyncio.sleep(0.01)
+        assert tasks._introductions is not None
+        await tasks._introductions
+        keeper, shim = keeper_of(world), await shim_of(task)
+        os.kill(keeper, signal.SIGSTOP)
+        kill(shim)
+        os.kill(task.pid, signal.SIGTERM)
+        ended(task.pid)
+        os.kill(keeper, signal.SIGCONT)
+        status = await task.wait()
+        assert status.code == 3 or (status.code == 255 and "not known" in status.error and not KERNEL_TELLS)
 
     world.do(scenario)
 

@@ -114,7 +114,7 @@ class Keeper:
         """Find a container's shim or fork a successor ("succeed"); get to know one of an earlier keeper ("adopt")."""
         try:
             if message["do"] == "succeed":
-                self.shims.succeed(message["id"], message["directory"], fds[0])
+                self.shims.succeed(message["id"], message["directory"], fds)
             else:
                 self.shims.add(message["id"], message["directory"], socket.socket(fileno=fds.pop(0)), forked=False)
         finally:

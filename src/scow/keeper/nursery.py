@@ -110,7 +110,10 @@ def _serve(end: socket.socket, permitted: int) -> None:
     first: Message | None = None
     parent: str | None = None
     while True:
-        data, fds = receive_with_fds(end, _PACKET, 1)
+        try:
+            data, fds = receive_with_fds(end, _PACKET, 1)
+        except ConnectionResetError:
+            return
         if not data:
             return
         if not fds:
@@ -129,7 +132,10 @@ def _serve(end: socket.socket, permitted: int) -> None:
                 _be_shim(theirs, permitted, first if data == _PARK else None, parent)
             answer = b"%d" % pid
         theirs.close()
-        end.send(answer)
+        try:
+            end.send(answer)
+        except (BrokenPipeError, ConnectionResetError):  # the keeper was killed
+            return
 
 
 def _be_shim(end: socket.socket, permitted: int, first: Message | None, parent: str | None) -> NoReturn:

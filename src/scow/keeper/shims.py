@@ -13,6 +13,7 @@ import sys
 
 from scow.keeper.orphans import Orphans
 from scow.shim import protocol
+from scow.shim.child import PROCESS
 from scow.shim.loop import READ
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 #: Successors that may die one after the other without having begun to serve.
 ATTEMPTS = 3
 #: Descriptors kept for one container.
-MOST_KEPT = 4
+MOST_KEPT = 8
 
 
 class Charge:
@@ -72,34 +73,47 @@ class Shims:
         self._charges[directory] = charge
         self._watch(charge)
 
-    def succeed(self, id: str, directory: str, daemon: int) -> None:  # noqa: A002
-        """Have a container's shim serve the socket `daemon`: the living one, or a successor."""
+    def succeed(self, id: str, directory: str, fds: list[int]) -> None:  # noqa: A002
+        """Have a container's shim serve a daemon: the living one, or a successor.
+
+        Args:
+            fds: socket of the daemon, and the pidfd it has of the first process, if it has one.
+        """
         charge = self._charges.get(directory)
         if charge is not None:
             try:
-                protocol.send(charge.end, {"event": "serve"}, [daemon])
+                protocol.send(charge.end, {"event": "serve"}, fds)
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
-                self._gone(charge, daemon)
+                # What it said last comes first.
+                while self._charges.get(directory) is charge and self._hear(charge, fds):
+                    pass
         else:
-            self._begin(Charge(id, directory, socket.socket(), False), daemon)
+            self._begin(Charge(id, directory, socket.socket(), False), fds)
 
     def _watch(self, charge: Charge) -> None:
         charge.end.setblocking(False)
-        self._loop.watch(charge.end.fileno(), READ, lambda _events: self._hear(charge))
 
-    def _hear(self, charge: Charge) -> None:
+        def ready(_events: int) -> None:
+            self._hear(charge)
+
+        self._loop.watch(charge.end.fileno(), READ, ready)
+
+    def _hear(self, charge: Charge, daemon: list[int] | None = None) -> bool:
+        """Take one message; False when there is none for now, or ever again: then `daemon` wants to be served."""
         try:
             message, fds = protocol.receive(charge.end)
         except BlockingIOError:
-            return
-        except ValueError as error:
+            return False
+        except (OSError, ValueError) as error:
             print(f"keeper: {charge.id}: {error}", file=sys.stderr, flush=True)
-            return
+            return True
         try:
             if message is None:
-                self._gone(charge, None)
-            elif message.get("do") == "keep" and fds:
-                self._keep(charge, str(message["name"]), fds)
+                self._gone(charge, daemon or [])
+                return False
+            if message.get("do") == "keep" and fds:
+                for name in message["names"][: len(fds)]:
+                    self._keep(charge, str(name), fds.pop(0))
             elif message.get("do") == "drop":
                 self._drop(charge, str(message["name"]))
             elif message.get("do") == "watch":
@@ -109,11 +123,14 @@ class Shims:
         finally:
             for fd in fds:
                 os.close(fd)
+        return True
 
-    def _keep(self, charge: Charge, name: str, fds: list[int]) -> None:
+    def _keep(self, charge: Charge, name: str, fd: int) -> None:
         self._drop(charge, name)
         if len(charge.kept) < MOST_KEPT:
-            charge.kept[name] = fds.pop(0)
+            charge.kept[name] = fd
+        else:
+            os.close(fd)
 
     def _drop(self, charge: Charge, name: str) -> None:
         fd = charge.kept.pop(name, None)
@@ -136,25 +153,27 @@ class Shims:
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             protocol.send(charge.end, message)
 
-    def _gone(self, charge: Charge, daemon: int | None) -> None:
+    def _gone(self, charge: Charge, fds: list[int]) -> None:
         """A shim was killed: see whether it needs a successor."""
         if self._charges.get(charge.directory) is not charge:
             return
         self._unwatch(charge)
         self._charges.pop(charge.directory)
         if charge.attempts < ATTEMPTS and _runs_on(charge.directory):
-            self._begin(charge, daemon)
+            self._begin(charge, fds)
         else:
             self._close(charge)
             self._fewer()
 
-    def _begin(self, charge: Charge, daemon: int | None) -> None:
-        """Fork a successor that gets what was kept, and perhaps a daemon to serve."""
+    def _begin(self, charge: Charge, fds: list[int]) -> None:
+        """Fork a successor that gets what was kept, and perhaps a daemon to serve and what that has."""
+        for fd in fds[1:2]:
+            self._keep(charge, PROCESS, os.dup(fd))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = {"id": charge.id, "directory": charge.directory, "forked": charge.forked}
         try:
             with theirs:
-                self._fork(theirs, request, charge.kept, daemon)
+                self._fork(theirs, request, charge.kept, fds[0] if fds else None)
         except OSError as error:
             print(f"keeper: {charge.id}: no successor: {error}", file=sys.stderr, flush=True)
             ours.close()

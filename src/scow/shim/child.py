@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _SIZE = 256 << 10
 STDIN_NAME, STDOUT_NAME, STDERR_NAME = "stdin", "stdout", "stderr"
+#: What the keeper keeps besides the pipes.
+TERMINAL, PROCESS = "terminal", "process"
 
 
 class Pipes:
@@ -119,6 +121,17 @@ class Child:
         self.stdio: Stdio | None = None
         self.answer: tuple[socket.socket, int] | None = None  # whom to tell of the exec's start
 
+    def to_keep(self) -> dict[str, int]:
+        """What would be lost if its shim were killed: an input's end, a terminal, output nobody has read of a process
+        that ends just then, and how it ended."""
+        kept = {PROCESS: self.pidfd} if self.pidfd >= 0 else {}
+        sources, stdin = self.stdio.ends() if self.stdio is not None else ({}, None)
+        if stdin is not None:
+            kept[TERMINAL if self.terminal else STDIN_NAME] = stdin
+        if not self.terminal:
+            kept |= {(STDOUT_NAME, STDERR_NAME)[stream - 1]: fd for fd, stream in sources.items()}
+        return kept
+
 
 def record_exec(directory: str, child: Child) -> None:
     """Note which process an exec is, for a successor; its exit record takes the place."""
@@ -145,6 +158,16 @@ def end_input(directory: str) -> None:
     """No more stdin: whoever takes the task up later is not to open it again."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{directory}/{STDIN_NAME}")
+
+
+def hold_output(directory: str) -> list[int]:
+    """Descriptors of the first process's stdout and stderr, as far as there are any: as long as one is open, what is in
+    the pipes is not lost. Not to be read from."""
+    held = []
+    for name in (STDOUT_NAME, STDERR_NAME):
+        with contextlib.suppress(OSError):
+            held.append(_open_fifo(f"{directory}/{name}", os.O_RDONLY))
+    return held
 
 
 def reopen(directory: str) -> tuple[list[tuple[int, int]], int | None]:

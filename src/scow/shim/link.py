@@ -3,12 +3,12 @@
 ::
 
     shim                                        keeper
-    {"do": "keep", "name": "stdin" | "terminal"} + descriptor ──▶ held open, handed on to a successor
+    {"do": "keep", "names": ["stdin", …]} + descriptors ──▶ held open, handed on to a successor (`Child.to_keep`)
     {"do": "drop", "name": …}                   ──▶ closed
     {"do": "watch", "processes": [[pid, start time], …]}      ──▶ of a successor: whose end it wants to hear of
                                                 ◀── {"event": "reaped", "pid": …, "start_time": …, "status": …}
                                                 ◀── {"event": "noted"}     that was all there is for now
-                                                ◀── {"event": "serve"} + socket of a daemon
+                                                ◀── {"event": "serve"} + socket of a daemon, perhaps its pidfd
     {"do": "done"}                              ──▶ a hang-up without this is a shim that was killed
 
 A keeper that dies takes nothing along: the shim goes on without, until a daemon brings it together with another.
@@ -32,34 +32,34 @@ if TYPE_CHECKING:
 
     Hear = Callable[[Message | None, list[int]], None]
 
-#: Names of what is kept: where the first process's input is written, and its terminal.
-STDIN, TERMINAL = "stdin", "terminal"
-
 
 class Link:
     """A connection to the keeper, or to none.
 
     Args:
         hear: called with every message and its descriptors, which it closes; with None when the keeper has gone.
+        kept: what is to be held for a successor now, by name.
     """
 
     __slots__ = ("_end", "_hear", "_kept", "_loop")
 
-    def __init__(self, loop: Loop, end: socket.socket, hear: Hear) -> None:
+    def __init__(self, loop: Loop, end: socket.socket, hear: Hear, kept: Callable[[], dict[str, int]]) -> None:
         self._loop = loop
         self._hear = hear
-        self._kept: dict[str, int] = {}
+        self._kept = kept
         self._end: socket.socket | None = None
-        self.use(end)
+        self._take(end)
 
     def use(self, end: socket.socket) -> None:
         """Talk to the keeper behind `end` from now on: it gets what the last one had."""
         self.hang_up()
+        self._take(end)
+        self.keep()
+
+    def _take(self, end: socket.socket) -> None:
         end.setblocking(False)
         self._end = end
         self._loop.watch(end.fileno(), READ, self._ready)
-        for name, fd in self._kept.items():
-            self._send({"do": "keep", "name": name}, [fd])
 
     def _ready(self, _events: int) -> None:
         if self._end is None:
@@ -72,19 +72,15 @@ class Link:
             self.hang_up()
         self._hear(message, fds)
 
-    def keep(self, name: str, fd: int) -> None:
-        """Have `fd`, which stays the caller's and open, held for a successor until `drop`."""
-        self._kept[name] = fd
-        self._send({"do": "keep", "name": name}, [fd])
-
-    def took(self, name: str, fd: int) -> None:
-        """`fd` came from the keeper, which has it already."""
-        self._kept[name] = fd
+    def keep(self) -> None:
+        """Have what there is held for a successor; the descriptors stay open here, too."""
+        kept = self._kept()
+        if kept:
+            self._send({"do": "keep", "names": list(kept)}, list(kept.values()))
 
     def drop(self, name: str) -> None:
-        """Let the keeper close it."""
-        if self._kept.pop(name, None) is not None:
-            self._send({"do": "drop", "name": name})
+        """Have the keeper close something it holds."""
+        self._send({"do": "drop", "name": name})
 
     def watch(self, processes: list[tuple[int, int]]) -> None:
         """Ask how these (pid, start time) ended, now or later; only a keeper that is their parent knows."""

@@ -29,8 +29,8 @@ from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
 from scow.shim import oom, protocol, reaper
-from scow.shim.child import Child, end_input, forget_exec, record_exec
-from scow.shim.link import STDIN, TERMINAL, Link, close_all
+from scow.shim.child import STDIN_NAME, Child, end_input, forget_exec, record_exec
+from scow.shim.link import Link, close_all
 from scow.shim.loop import BREATH, READ, Loop
 from scow.shim.protocol import Streams
 from scow.shim.streams import Stdio
@@ -67,8 +67,8 @@ class Shim:
         self.loop = loop
         self.parked: Following | None = None
         self.loop.child = self._reap
-        self.keeper = Link(loop, end, self._hear_keeper)
-        self.reaped: Callable[[Message | None], None] | None = None
+        self.keeper = Link(loop, end, self._hear_keeper, self._kept)
+        self.hear_ends: Callable[[Message | None, list[int]], None] | None = None  # a successor's
         self.connections: set[socket.socket] = set()
         self.children: dict[int, Child] = {}
         self.busy: set[Child] = set()
@@ -207,7 +207,7 @@ class Shim:
         if child is self.first:
             self._tell({"event": "started", **self._status()})
             if stdin is not None:
-                self.keeper.keep(TERMINAL if child.terminal else STDIN, stdin)
+                self.keeper.keep()
             # Held until the exit is told: what the kernel does to take an overlay and a mount namespace down (sync,
             # RCU) would else come between the process's end and our hearing of it.
             self.held = [self.rootfs_fd]
@@ -216,9 +216,12 @@ class Shim:
             if self.network_fd is not None:
                 os.close(self.network_fd)
             # What it says first goes first, and many have ended by then.
-            self.loop.at(self.watch_group, SETTLED, self.watch_group)
+            self.loop.at(self.settle, SETTLED, self.settle)
         else:
             self._answer(child, {"pid": child.pid, "started_at": child.started_at})
+
+    def _kept(self) -> dict[str, int]:
+        return {} if self.first is None or self.exit is not None else self.first.to_keep()
 
     @property
     def cgroup(self) -> Cgroup | None:
@@ -227,8 +230,13 @@ class Shim:
             self._cgroup = Cgroup.open(self.request["cgroup"])
         return self._cgroup
 
-    def watch_group(self, known: int | None = 0) -> None:
-        """Be there for the cgroup; `known` kills for memory have been told, None: as many as there were."""
+    def settle(self, known: int | None = 0) -> None:
+        """Let the keeper hold what is to survive us, and watch the cgroup.
+
+        Args:
+            known: kills for memory that have been told, None: as many as there were.
+        """
+        self.keeper.keep()
         if self.cgroup is not None and self.exit is None:
             with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
                 known = self.cgroup.oom_events() if known is None else known
@@ -245,7 +253,7 @@ class Shim:
     def _input_ended(self) -> None:
         """A successor is not to hold it open."""
         end_input(self.directory)
-        self.keeper.drop(STDIN)
+        self.keeper.drop(STDIN_NAME)
 
     def _record_start(self, child: Child) -> None:
         try:
@@ -292,7 +300,7 @@ class Shim:
             return
         first = child is self.first
         if first:
-            self.loop.cancel(self.watch_group)
+            self.loop.cancel(self.settle)
         oom_killed = self.cgroup is not None and self.cgroup.oom_killed() if first else False
         if first and self.oom is not None:
             self.oom.close()
@@ -364,8 +372,8 @@ class Shim:
         """From the keeper: somebody to be served, or what became of a process taken up."""
         if message is not None and message["event"] == "serve" and fds:
             self.greet(socket.socket(fileno=fds.pop(0)))
-        elif self.reaped is not None:
-            self.reaped(message)
+        if self.hear_ends is not None:
+            self.hear_ends(message, fds)
         close_all(fds)
 
     def serve(self, connection: socket.socket) -> None:

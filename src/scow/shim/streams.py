@@ -119,6 +119,10 @@ class Stdio:
         """The terminal's descriptor, None without one."""
         return self._stdin if self.terminal else None
 
+    def ends(self) -> tuple[dict[int, int], int | None]:
+        """What is open now: descriptors that are read, by stream number, and the one that is written."""
+        return self._sources, self._stdin
+
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _watch_sources(self) -> None:

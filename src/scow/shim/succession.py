@@ -2,7 +2,7 @@
 
 The successor is no parent of the processes it finds. They became the keeper's, if it forked the shim that died, and it
 tells how they end; else the kernel is asked, through the process while nobody has reaped it, through its pidfd after
-that (Linux 6.15). What cannot be known is recorded as such.
+that (Linux 6.15). Of one that was gone before, keeper or daemon may have the pidfd. What nobody knows is recorded so.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig
 from scow.runtime import documents
 from scow.shim import protocol
-from scow.shim.child import Child, reopen, reopen_of
-from scow.shim.link import STDIN, TERMINAL
+from scow.shim.child import PROCESS, STDIN_NAME, TERMINAL, Child, reopen, reopen_of
 from scow.shim.loop import READ
 from scow.shim.main import Shim, settle_in
 from scow.shim.tap import Tap
+
+#: Seconds in which a daemon that has the pidfd of a process comes with it.
+PATIENCE = 2.0
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,33 +103,29 @@ class Successor:
         self.shim = shim
         self.state = state
         self.parents: dict[int, bool] = {}
-        shim.watch_group(None)
         shim.paused = shim.cgroup is not None and shim.cgroup.exists and shim.cgroup.frozen()
         if shim.request["log"] is not None:
             shim.log = Tap(LogConfig(**shim.request["log"]), shim.directory, shim.loop)
         self._take_first(kept)
         for exec_id, told in _running_execs(shim.directory).items():
             self._take_exec(exec_id, told, str(state["boot"]))
+        shim.settle(None)
 
     def _take_first(self, kept: dict[str, int]) -> None:
         shim, state = self.shim, self.state
         child = shim.first = Child(None, bool(shim.request["terminal"]), [])
         self._take(child, state, str(state["boot"]))
+        self.process = kept.pop(PROCESS, -1)
         if child.terminal:
-            master = kept.get(TERMINAL)
-            shim.join(child, [] if master is None else [(master, 1)], master)
-            if master is not None:
-                shim.keeper.took(TERMINAL, master)
+            stdin = kept.pop(TERMINAL, None)
+            sources = [] if stdin is None else [(stdin, 1)]
         else:
             sources, stdin = reopen(shim.directory)
-            shim.join(child, sources, stdin)
-            if STDIN in kept:
-                shim.keeper.took(STDIN, kept[STDIN])
-                os.close(kept[STDIN])
-            if stdin is None:
-                shim.keeper.drop(STDIN)
-            else:
-                shim.keeper.keep(STDIN, stdin)
+        shim.join(child, sources, stdin)
+        for name, fd in kept.items():
+            os.close(fd)  # ours have been opened anew
+            if name == STDIN_NAME and stdin is None:
+                shim.keeper.drop(name)
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             shim.held = [open_namespace("mount", child.pid)] if child.pidfd >= 0 else []
         shim.record_state(child)
@@ -152,7 +150,7 @@ class Successor:
     def begin(self, daemon: int | None) -> None:
         """Serve from now on: tell the daemon, ask the keeper what it knows, and watch the processes."""
         shim = self.shim
-        shim.reaped = self._hear
+        shim.hear_ends = self._hear
         for child in list(shim.children.values()):
             if child.pidfd >= 0:
                 self.parents[child.pid] = self._is_keepers(child.pid)
@@ -160,6 +158,17 @@ class Successor:
         if daemon is not None:
             shim.greet(socket.socket(fileno=daemon))
         shim.keeper.watch([(child.pid, child.start_time) for child in shim.children.values()])
+        if self.process >= 0:
+            self._ask_process(self.process)
+            os.close(self.process)
+
+    def _ask_process(self, fd: int) -> None:
+        """If the first process was gone before we came, its pidfd, which others had, may tell how it ended."""
+        first = self.shim.first
+        if first is not None and first.pidfd < 0 and first.pid in self.shim.children:
+            status = pidfd.exit_status(fd)
+            if status is not None:
+                self._ended(first, status)
 
     def _is_keepers(self, pid: int) -> bool:
         """Whether the keeper is the parent of `pid`, or will be as soon as the kernel is done with the dead shim."""
@@ -182,19 +191,33 @@ class Successor:
     def _keeper_knows(self, child: Child) -> bool:
         return self.parents.get(child.pid, False) and self.shim.keeper.open
 
-    def _hear(self, message: Message | None) -> None:
-        """From the keeper: how a process ended; that it knows no more; None: that it is gone."""
+    def _hear(self, message: Message | None, fds: list[int]) -> None:
+        """From the keeper: how a process ended; a daemon's pidfd; that it knows no more; None: that it is gone."""
         children = self.shim.children
+        if message is not None and message["event"] == "serve":
+            for fd in fds:
+                self._ask_process(fd)
+            return
         if message is not None and message["event"] == "reaped":
             child = children.get(message["pid"])
             if child is not None and child.start_time == message["start_time"]:
                 self._ended(child, message["status"])
             return
         # Those that had ended before anybody looked are known to it now or never.
-        for child in [each for each in children.values() if each.pid in self._ended_unseen(message is None)]:
-            self._ended(child, None)
+        unseen = self._ended_unseen(message is None)
+        for child in [each for each in children.values() if each.pid in unseen]:
+            if child is self.shim.first:
+                self.shim.loop.at("unknown", PATIENCE, self._give_up)
+            else:
+                self._ended(child, None)
         if message is None:
             self.parents = dict.fromkeys(self.parents, False)
+
+    def _give_up(self) -> None:
+        """Nobody has come who could tell how the first process ended."""
+        first = self.shim.first
+        if first is not None and first.pid in self.shim.children:
+            self._ended(first, None)
 
     def _ended_unseen(self, alone: bool) -> set[int]:
         """Processes that are gone, and whose status will not come any more."""

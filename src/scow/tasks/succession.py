@@ -42,7 +42,7 @@ async def succeed(keeper: KeeperHandle, task: Task) -> bool:
         with theirs:
             message: Message = {"do": "succeed", "id": task.id, "directory": str(task.directory)}
             try:
-                await keeper.request(message, [theirs.fileno()])
+                await keeper.request(message, [theirs.fileno(), *([] if task.pidfd < 0 else [task.pidfd])])
             except EngineError as error:
                 log.error("container %s has lost its shim, and gets no other: %s", task.id, error)
                 return False

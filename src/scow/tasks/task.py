@@ -21,6 +21,7 @@ from scow.runtime.cgroup import Cgroup
 from scow.runtime.create import parked_group
 from scow.runtime.sync import Failed
 from scow.shim import protocol, reaper
+from scow.shim.child import hold_output
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -117,7 +118,8 @@ class Task:
         self.connection: Connection | None = None
         self.shim = (0, 0)  # pid and start time of the one that spoke last
         self.succeed: Callable[[Task], Awaitable[bool]] | None = None  # gets another; False if nobody can take it up
-        self._pidfd = -1
+        self.pidfd = -1  # of the first process; it may tell how that ended when nobody else can
+        self._held: list[int] = []  # its pipes: what nobody has read when it ends is there for a successor
         self._settling: asyncio.Task[None] | None = None
 
     # ── what the shim says ──────────────────────────────────────────────────────────────────────────────────────────
@@ -153,10 +155,11 @@ class Task:
         self._take_execs(message.get("execs") or {})
         if message.get("exit") is not None:
             self._end(ExitStatus.from_json(message["exit"]))
-        elif self._pidfd < 0 and self.pid:
+        elif self.pidfd < 0 and self.pid:
+            self._held = hold_output(str(self.directory))
             # It may have ended meanwhile, but is the shim's zombie until the shim has told us: the number is still its.
             with contextlib.suppress(ProcessLookupError):
-                self._pidfd = pidfd.pidfd_open(self.pid)
+                self.pidfd = pidfd.pidfd_open(self.pid)
         if message.get("removed"):
             _settle(self.removed)
         if self.pid:
@@ -180,9 +183,13 @@ class Task:
     def _end(self, status: ExitStatus) -> None:
         if not self.ended.done():
             self.ended.set_result(status)
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for fd in (*self._held, *([self.pidfd] if self.pidfd >= 0 else [])):
+            os.close(fd)
+        self._held = []
+        self.pidfd = -1
 
     def shim_gone(self) -> None:
         """The shim's socket has closed: it has ended, or died."""
@@ -250,13 +257,13 @@ class Task:
         Raises:
             Conflict: it has ended.
         """
-        if self.ended.done() or self._pidfd < 0:
+        if self.ended.done() or self.pidfd < 0:
             raise Conflict(f"container {self.id} is not running")
         if everyone:
             await asyncio.to_thread(self.cgroup().kill, signal)
             return
         try:
-            pidfd.pidfd_send_signal(self._pidfd, signal)
+            pidfd.pidfd_send_signal(self.pidfd, signal)
         except ProcessLookupError:
             raise Conflict(f"container {self.id} is not running") from None
 
@@ -381,11 +388,11 @@ class Task:
         """
         try:
             fd = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            if self._pidfd < 0:
+            if self.pidfd < 0:
                 os.close(fd)
                 raise Conflict(f"container {self.id} is not running")
             try:
-                pidfd.pidfd_send_signal(self._pidfd, 0)
+                pidfd.pidfd_send_signal(self.pidfd, 0)
             except ProcessLookupError:
                 os.close(fd)
                 raise
@@ -406,9 +413,7 @@ class Task:
         for ended in (self.ended, *(found.ended for found in self.execs.values())):
             ended.cancel()
         self.hang_up()
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        self._let_go()
 
     def hang_up(self) -> None:
         """Let go of the shim, which goes on."""
