@@ -7,9 +7,10 @@ what was removed goes by a name that is swept at the next start. `close` finishe
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from scow.containers.background import to_the_end
+from scow.containers.background import to_the_end_of
 from scow.containers.container import Container
 from scow.errors import EngineError
 
@@ -42,6 +43,8 @@ class Janitor:
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
         self._work: set[asyncio.Task[None]] = set()
+        #: One: threads that work at the same time take the interpreter from each other at every system call.
+        self._thread = ThreadPoolExecutor(1, "scow-janitor")
 
     def soon(self, container: Container) -> None:
         """Save the container's record durably within `DELAY`, and then let go of its ended task."""
@@ -95,7 +98,7 @@ class Janitor:
 
     def release(self, close: Callable[[], None]) -> None:
         """Let go of something where nobody waits for it; `close` does not fail."""
-        asyncio.get_running_loop().run_in_executor(None, close)
+        asyncio.get_running_loop().run_in_executor(self._thread, close)
 
     @property
     def idle(self) -> bool:
@@ -111,7 +114,7 @@ class Janitor:
         task = self._tasks.get(container.id)
         if task is not None:
             await _delete(task)
-        await to_the_end(rest)
+        await to_the_end_of(asyncio.get_running_loop().run_in_executor(self._thread, rest))
 
     async def close(self) -> None:
         """Do now what waits for its time, and wait for what is under way."""
@@ -131,6 +134,7 @@ class Janitor:
             task.cancel()
         if self._work:
             await asyncio.wait(self._work)
+        self._thread.shutdown(wait=False)
 
 
 async def _delete(task: "Task") -> None:

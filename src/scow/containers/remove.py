@@ -106,7 +106,8 @@ def _remove_sync(context: Context, container: Container, doomed: list[str]) -> C
         if delete is not None:
             delete()
         context.store.bury(container.id)
-        shutil.rmtree(shm_folder(context, container.id), ignore_errors=True)
+        if container.record.host.ipc_mode == "shareable":
+            shutil.rmtree(shm_folder(context, container.id), ignore_errors=True)
 
     return rest
 

@@ -15,6 +15,7 @@ import msgspec
 from scow.containers.container import ID_LENGTH, Record
 from scow.errors import NoSpace, System
 from scow.fileio import atomic_write, fsync_dir, no_space, sweep_temporaries, write_new
+from scow.snapshots.removal import remove_at
 
 log = logging.getLogger("scow.containers")
 
@@ -97,7 +98,12 @@ class Store:
 
     def bury(self, id: str) -> None:  # noqa: A002
         """Delete the files of a doomed container; what cannot be deleted now is swept at the next start."""
-        shutil.rmtree(self.root / (id + DOOMED), ignore_errors=True)
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):
+                remove_at(fd, id + DOOMED)
+        finally:
+            os.close(fd)
 
     def remove(self, id: str) -> None:  # noqa: A002
         """Forget the container and delete its files; removing what is gone is not an error."""

@@ -3,7 +3,8 @@
 import contextlib
 import errno
 import os
-import shutil
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def remove_at(parent_fd: int, name: str) -> bool:
@@ -23,7 +24,7 @@ def remove_at(parent_fd: int, name: str) -> bool:
             os.unlink(name, dir_fd=parent_fd)
         return (info.st_mode & 0o170000) != 0o100000
     try:
-        shutil.rmtree(name, dir_fd=parent_fd)
+        _remove_tree(parent_fd, name)
     except (RecursionError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (errno.EMFILE, errno.ENAMETOOLONG):
             raise
@@ -31,15 +32,30 @@ def remove_at(parent_fd: int, name: str) -> bool:
     return True
 
 
+def _remove_tree(parent_fd: int, name: str) -> None:
+    """shutil.rmtree with half its system calls: each of them hands the interpreter to another thread and back."""
+    fd = os.open(name, _FOLDER, dir_fd=parent_fd)
+    try:
+        with os.scandir(f"/proc/self/fd/{fd}") as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _remove_tree(fd, entry.name)
+                else:
+                    os.unlink(entry.name, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent_fd)
+
+
 def _remove_deep(parent_fd: int, name: str) -> None:
-    """Remove a tree too deep to recurse into (rmtree holds a descriptor and a frame a level).
+    """Remove a tree too deep to recurse into (`_remove_tree` holds two descriptors and a frame a level).
 
     Its folders are moved up beside it, one level at a time, and removed there.
     """
     queue = [name]
     while queue:
         top = queue.pop()
-        fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent_fd)
+        fd = os.open(top, _FOLDER, dir_fd=parent_fd)
         try:
             for entry in os.listdir(fd):
                 try:

@@ -225,7 +225,8 @@ class SnapshotStore:
         os.mkdir(made, 0o700)
         fs = os.path.join(made, "fs")
         os.mkdir(fs, 0o755)
-        os.chmod(fs, 0o755)
+        if info.parent is None:  # else it looks like the parent's, see `_fill`
+            os.chmod(fs, 0o755)
         self._fill(made, info)
         write_new(os.path.join(made, _META), _encode(info), durable=durable)
         if durable:
