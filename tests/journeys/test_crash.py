@@ -254,6 +254,7 @@ class Machine:
             else:
                 present[made["Id"]] = made["State"]
         assert set(present.values()) <= {"created", "running", "exited"}, present
+        assert footprint.settled(self.world)
         for made in present:
             self.api("GET", f"/containers/{made}/json?size=1")
         assert {path.name for path in (self.world.root / "data/containers").glob("*")} == set(present)
