@@ -148,42 +148,72 @@ class Chaos:
     # -- the killer --
 
     def kill(self) -> None:
-        """Until it is over: somebody, then a while."""
-        victims = [getattr(self, f"kill_{who}") for who in VICTIMS]
+        """Until it is over: one or two of the three, then a while."""
         while not self.over.wait(self.chance.uniform(0.1, 1.2)):
-            for victim in self.chance.sample(victims, min(self.chance.choice((1, 1, 1, 2, 3)), len(victims))):
-                try:
-                    victim()
-                except Exception as error:
-                    self.failures.append(
-                        f"{victim.__name__}: {type(error).__name__}: {error}\n{self.world.log[-1500:]}"
-                    )
-                    return
+            victims = {self.chance.choice(VICTIMS) for _ in range(self.chance.choice((1, 1, 2)))}
+            try:
+                self.kill_at_once(sorted(victims))
+                self.wait_for_others()
+            except Exception as error:  # told by the test, from its own thread
+                self.failures.append(f"{victims}: {type(error).__name__}: {error}\n{self.world.log[-1500:]}")
+                return
+
+    def kill_at_once(self, victims: list[str]) -> None:
+        """All of `victims`, one right after the other; then the daemon is started again if it was among them."""
+        daemon = "daemon" in victims
+        with self.up if daemon else contextlib.nullcontext():
+            self.chance.shuffle(victims)
+            for victim in victims:
+                getattr(self, f"kill_{victim}")()
+                self.deaths[victim] += 1
+            if daemon:
+                time.sleep(self.chance.uniform(0, 0.5))  # how long it is away is part of the experiment
+                self.world.start()
 
     def kill_daemon(self) -> None:
-        with self.up:
-            self.world.kill()
-            time.sleep(self.chance.uniform(0, 0.5))  # how long it is away is part of the experiment
-            self.world.start()
-        self.deaths["daemon"] += 1
+        self.world.kill()
 
     def kill_keeper(self) -> None:
-        if self._kill(self.world.keeper_pid(), b"scow-keeper"):
-            self.deaths["keeper"] += 1
+        self._kill(self.keeper_pid(), b"scow-keeper")
+
+    def keeper_pid(self) -> int:
+        """0 while there is none."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return self.world.keeper_pid()
+        return 0
 
     def kill_shim(self) -> None:
+        """Some of them."""
         tasks = sorted((self.world.root / "run/tasks").glob("*/state.json"))
-        if tasks:
+        for task in self.chance.sample(tasks, min(len(tasks), self.chance.choice((1, 1, 3, 10)))):
             with contextlib.suppress(FileNotFoundError, ValueError):
-                pid = json.loads(self.chance.choice(tasks).read_text())["shim"]
-                self.deaths["shim"] += self._kill(pid, b"scow-shim")
+                self._kill(json.loads(task.read_text())["shim"], b"scow-shim")
 
-    def _kill(self, pid: int, title: bytes) -> bool:
-        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title):
+    def _kill(self, pid: int, title: bytes) -> None:
+        if title_of(pid).startswith(title):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-                return True
-        return False
+
+    def wait_for_others(self) -> None:
+        """Until the dead have been replaced: daemon, keeper and shim each hold what the others need.
+
+        (A container that ends while all three are dead takes its last words along.)
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not self.replaced():
+            assert time.monotonic() < deadline, "nobody takes the place of the dead"
+            time.sleep(0.02)
+
+    def replaced(self) -> bool:
+        self.ask("GET", "/containers/json")
+        if not title_of(self.keeper_pid()).startswith(b"scow-keeper"):
+            return False
+        for task in (self.world.root / "run/tasks").glob("*/state.json"):
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                shim = json.loads(task.read_text())["shim"]
+                if not title_of(shim).startswith(b"scow-shim") and not (task.parent / "exit.json").exists():
+                    return False
+        return True
 
     # -- the listener --
 
@@ -223,6 +253,13 @@ class Chaos:
             assert codes[-1:] == [str(code)], (made, actions, codes)
             assert len(codes) == actions.count("start"), (made, actions, codes)
             assert actions.count("destroy") == 1, (made, actions)
+
+
+def title_of(pid: int) -> bytes:
+    """What a process shows itself as; nothing if it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def test_nobody_notices_who_dies(own_world: World) -> None:
