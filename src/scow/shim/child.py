@@ -125,7 +125,13 @@ class Child:
         """What would be lost if its shim were killed: an input's end, a terminal, output nobody has read of a process
         that ends just then, and how it ended."""
         kept = {PROCESS: self.pidfd} if self.pidfd >= 0 else {}
-        sources, stdin = self.stdio.ends() if self.stdio is not None else ({}, None)
+        if self.stdio is not None:
+            sources, stdin = self.stdio.ends()
+        elif self.terminal:
+            return kept  # it opens one by itself, later
+        else:
+            *before, out, err = self.pipes.ours
+            sources, stdin = {out: 1, err: 2}, before[0] if before else None
         if stdin is not None:
             kept[TERMINAL if self.terminal else STDIN_NAME] = stdin
         if not self.terminal:

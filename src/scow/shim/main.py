@@ -102,6 +102,7 @@ class Shim:
                 wishes = map(Streams.from_json, self.request["attachments"])
                 child.attachments = [(socket.socket(fileno=fd), wants) for fd, wants in zip(ends, wishes, strict=True)]
             self._follow(child, following)
+            self.keeper.keep()
             if self.request["log"] is not None:
                 self.log = Tap(LogConfig(**self.request["log"]), self.directory, self.loop)
             self.record_state(child)
@@ -206,7 +207,7 @@ class Shim:
         child.attachments = []
         if child is self.first:
             self._tell({"event": "started", **self._status()})
-            if stdin is not None:
+            if child.terminal:
                 self.keeper.keep()
             # Held until the exit is told: what the kernel does to take an overlay and a mount namespace down (sync,
             # RCU) would else come between the process's end and our hearing of it.
@@ -231,12 +232,11 @@ class Shim:
         return self._cgroup
 
     def settle(self, known: int | None = 0) -> None:
-        """Let the keeper hold what is to survive us, and watch the cgroup.
+        """Watch the cgroup.
 
         Args:
             known: kills for memory that have been told, None: as many as there were.
         """
-        self.keeper.keep()
         if self.cgroup is not None and self.exit is None:
             with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
                 known = self.cgroup.oom_events() if known is None else known

@@ -109,6 +109,7 @@ class Successor:
         self._take_first(kept)
         for exec_id, told in _running_execs(shim.directory).items():
             self._take_exec(exec_id, told, str(state["boot"]))
+        shim.keeper.keep()
         shim.settle(None)
 
     def _take_first(self, kept: dict[str, int]) -> None:
