@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from scow.containers import missed, restart
-from scow.containers.container import Container
+from scow.containers.container import Container, Record
 from scow.containers.context import Context
 from scow.containers.state import State
 from scow.errors import EngineError
@@ -53,7 +53,7 @@ async def ended(context: Context, container: Container, status: ExitStatus, *, a
     record.finished = status.finished_at
     if record.health is not None:
         record.health.status = "unhealthy"  # nobody probes: what Docker says of it then
-    delay = None if at_boot else _delay(context, container)
+    delay = None if at_boot else _delay(context, container, lived(record, status))
     if status.oom_killed and not record.oom_killed:
         out_of_memory(context, container)  # nobody was there to hear of it when it happened
     container.exits += 1
@@ -74,7 +74,12 @@ def out_of_memory(context: Context, container: Container) -> None:
     context.tell(container, "oom")
 
 
-def _delay(context: Context, container: Container) -> int | None:
+def lived(record: Record, status: ExitStatus) -> int:
+    """How long a run was, in ns: by the clock nobody sets if that is known, and never negative."""
+    return max(0, status.finished_at - record.started if status.ran is None else status.ran)
+
+
+def _delay(context: Context, container: Container, ran: int) -> int | None:
     """How long the policy waits before the next start, None if it does not start it again."""
     record = container.record
     by_user = record.stopped_by_user or container.stopping
@@ -82,7 +87,7 @@ def _delay(context: Context, container: Container) -> int | None:
         record.host.restart_policy, exit_code=record.exit_code, restarts=record.restart_count, stopped_by_user=by_user
     ):
         return None
-    container.backoff = restart.next_delay(container.backoff, record.finished - record.started)
+    container.backoff = restart.next_delay(container.backoff, ran)
     return container.backoff
 
 

@@ -1,6 +1,7 @@
 """/proc and prctl: what processes are there, what this one is called."""
 
 import os
+import time
 
 from scow.linux.constants import PR_SET_NAME
 from scow.linux.syscall import filled, poke, syscall
@@ -61,6 +62,11 @@ def alive(pid: int) -> bool:
         return stat_fields(pid)[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def age(started: int) -> int:
+    """Nanoseconds since the `start_time` of a process, whatever has been done to the clock since; exact to 10 ms."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def zombie_status(pid: int, started: int) -> int | None:

@@ -311,7 +311,7 @@ class Shim:
             stdio.log = None
             self.log.close()
             self.log = None
-        told = reaper.record(status, oom_killed, started_at=child.started_at)
+        told = reaper.record(status, oom_killed, started_at=child.started_at, ran=proc.age(child.start_time))
         if first:
             self.exit = told
             self._record(protocol.EXIT_NAME, told)

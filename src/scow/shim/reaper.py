@@ -39,13 +39,20 @@ def ended() -> list[tuple[int, int]]:
 
 
 def record(
-    status: int | None, oom_killed: bool = False, error: str = "", *, started_at: int = 0, now: int | None = None
+    status: int | None,
+    oom_killed: bool = False,
+    error: str = "",
+    *,
+    started_at: int = 0,
+    ran: int | None = None,
+    now: int | None = None,
 ) -> dict[str, Any]:
     """The record for a wait status: code 0 to 255 (128 + n for signal n), times in nanoseconds since 1970.
 
     Args:
         status: None if nobody knows how the process ended: its code is UNKNOWN, and the record says why.
         started_at: the end is not before it, whatever has become of the clock meanwhile.
+        ran: how long it ran, in ns by a clock that nobody sets, if that is known.
         now: what the clock says, if not asked for here.
     """
     code = os.waitstatus_to_exitcode(status) if status is not None else UNKNOWN
@@ -53,6 +60,7 @@ def record(
         "code": code if code >= 0 else 128 - code,
         "started_at": started_at,
         "finished_at": max(time.time_ns() if now is None else now, started_at),
+        "ran": ran,
         "oom_killed": oom_killed,
         "error": error or (_UNKNOWN if status is None else ""),
     }

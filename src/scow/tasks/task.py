@@ -56,18 +56,24 @@ def task_failed(told: Message) -> TaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended: `code` 0 to 255 (128 + n for signal n), `finished_at` in nanoseconds since 1970."""
+    """How a process ended: `code` 0 to 255 (128 + n for signal n), `finished_at` in nanoseconds since 1970; `ran`:
+    nanoseconds by a clock that nobody sets, None if that is not known."""
 
     code: int
     finished_at: int
     oom_killed: bool = False
     error: str = ""
+    ran: int | None = None
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> ExitStatus:
         """From an exit record or message."""
         return cls(
-            int(told["code"]), int(told["finished_at"]), bool(told.get("oom_killed")), str(told.get("error") or "")
+            int(told["code"]),
+            int(told["finished_at"]),
+            bool(told.get("oom_killed")),
+            str(told.get("error") or ""),
+            None if told.get("ran") is None else int(told["ran"]),
         )
 
 

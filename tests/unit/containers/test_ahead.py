@@ -12,6 +12,7 @@ from scow.containers.roots import Root, Roots
 from scow.containers.state import State
 from scow.containers.users import Identity
 from scow.errors import System
+from scow.tasks.task import ExitStatus
 from support.fake_rooms import House
 
 
@@ -192,7 +193,7 @@ def test_a_removal_waits_for_no_cgroup(live):
         task = house.task()
         task.removed.cancel()
         task.removed = gone = asyncio.get_running_loop().create_future()
-        task.ended.set_result(type("Status", (), {"code": 0, "oom_killed": False, "error": "", "finished_at": 1})())
+        task.ended.set_result(ExitStatus(0, 1))
         await container.until(lambda: container.state is State.EXITED)
         await house.containers.remove("web")
         assert list(house.snapshots.root.iterdir()) == [house.snapshots.root / f"rm-{container.id}"]

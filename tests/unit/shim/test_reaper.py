@@ -35,3 +35,14 @@ def test_every_child_that_ended_is_collected_once():
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     assert {pid for pid, _ in reaper.ended()} >= pids
     assert not {pid for pid, _ in reaper.ended()} & pids
+
+
+def test_a_clock_that_is_set_back_makes_no_end_before_the_beginning():
+    told = reaper.record(0, started_at=2_000, ran=700, now=1_000)
+    assert (told["started_at"], told["finished_at"], told["ran"]) == (2_000, 2_000, 700)
+
+
+def test_an_end_nobody_has_seen_says_so():
+    told = reaper.record(None, started_at=1)
+    assert told["code"] == 255
+    assert "not known" in told["error"]
