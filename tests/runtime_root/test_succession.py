@@ -222,6 +222,23 @@ def test_stdin_survives_keeper_and_shim_one_after_the_other(world, read_outputs)
     world.do(scenario)
 
 
+def test_a_shim_killed_while_it_is_brought_together_with_a_new_keeper(world):
+    async def scenario(tasks: Tasks) -> None:
+        task = await count(world, tasks)
+        shim, before = await shim_of(task), tasks._introductions
+        os.kill(shim, signal.SIGSTOP)  # it does not answer the introduction
+        kill(keeper_of(world))
+        while tasks._introductions is before:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # until it has been asked
+        kill(shim)
+        assert await shim_of(task) != shim
+        await task.kill(15)
+        assert (await task.wait()).code == 3
+
+    world.do(scenario)
+
+
 def test_an_input_that_had_ended_stays_ended(world):
     async def scenario(tasks: Tasks) -> None:
         script = "trap 'exit 4' TERM; cat; while true; do sleep 0.01; done"

@@ -116,7 +116,7 @@ class Keeper:
             if message["do"] == "succeed":
                 self.shims.succeed(message["id"], message["directory"], fds)
             else:
-                self.shims.add(message["id"], message["directory"], socket.socket(fileno=fds.pop(0)), forked=False)
+                self.shims.adopt(message["id"], message["directory"], socket.socket(fileno=fds.pop(0)))
         finally:
             for fd in fds:
                 os.close(fd)
@@ -139,7 +139,7 @@ class Keeper:
                     end.close()
                 else:
                     break
-            self.shims.add(request["id"], request["directory"], end, forked=True)
+            self.shims.add(request["id"], request["directory"], end)
             self.trouble = ""
         except OSError as error:
             self._trouble("cannot launch a shim", error)

@@ -64,13 +64,24 @@ class Shims:
     def __len__(self) -> int:
         return len(self._charges)
 
-    def add(self, id: str, directory: str, end: socket.socket, *, forked: bool) -> None:  # noqa: A002
-        """Look after one more: launched here (`forked`), or brought by a daemon from an earlier keeper."""
+    def add(self, id: str, directory: str, end: socket.socket) -> None:  # noqa: A002
+        """Look after one more, launched here."""
         former = self._charges.get(directory)
         if former is not None:
             self._forget(former)
-        charge = Charge(id, directory, end, forked)
+        charge = Charge(id, directory, end, forked=True)
         self._charges[directory] = charge
+        self._watch(charge)
+
+    def adopt(self, id: str, directory: str, end: socket.socket) -> None:  # noqa: A002
+        """Look after one that a daemon brings: of an earlier keeper, or known already, then over another connection."""
+        charge = self._charges.get(directory)
+        if charge is None:
+            charge = self._charges[directory] = Charge(id, directory, end, forked=False)
+        else:
+            self._loop.forget(charge.end.fileno())
+            charge.end.close()
+            charge.end = end
         self._watch(charge)
 
     def succeed(self, id: str, directory: str, fds: list[int]) -> None:  # noqa: A002

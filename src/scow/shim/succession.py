@@ -49,7 +49,8 @@ def main(end: socket.socket, permitted: int, request: Message, kept: dict[str, i
         _take_up(shim, kept, daemon)
     except (OSError, EngineError, ValueError, KeyError, TypeError) as error:
         # The daemon, which hears the socket close, ends what cannot be supervised.
-        print(f"{shim.id}: cannot be taken up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        if os.path.exists(f"{shim.directory}/{protocol.STATE_NAME}"):  # else it was being removed meanwhile
+            print(f"{shim.id}: cannot be taken up: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     shim.keeper.done()
 
 

@@ -31,7 +31,7 @@ log = logging.getLogger("scow.tasks")
 HELLO = 30.0
 #: Seconds for it to say what it has ready, before one does without knowing.
 COUNT = 2.0
-#: Seconds between two deaths of keepers that are not their own fault: another is started then before it is needed.
+#: Seconds between two deaths of keepers that are not their own fault: another is started at once then, else that later.
 LONG_ENOUGH = 1.0
 
 _START = "import sys; sys.path.insert(0, {folder!r}); from scow.keeper.main import main; main({root!r}, {fd})"
@@ -77,10 +77,12 @@ class KeeperHandle:
     def _died(self) -> None:
         """Start another at once: it is to hold what shims have kept, before one of them is killed too."""
         before, self._last_death = self._last_death, time.monotonic()
-        if self._serving and self._last_death - before >= LONG_ENOUGH:
-            self._again = asyncio.get_running_loop().create_task(self._open_again(), name="restart the keeper")
+        wait = 0 if self._last_death - before >= LONG_ENOUGH else LONG_ENOUGH
+        if self._serving:
+            self._again = asyncio.get_running_loop().create_task(self._open_again(wait), name="restart the keeper")
 
-    async def _open_again(self) -> None:
+    async def _open_again(self, wait: float) -> None:
+        await asyncio.sleep(wait)  # one that cannot live is not to be born all the time
         try:
             await self.open()
         except EngineError as error:

@@ -23,6 +23,8 @@ log = logging.getLogger("scow.tasks")
 
 #: Successors that may die before they speak.
 ATTEMPTS = 5
+#: Seconds for a successor to speak: it may have a spool to put into the log first.
+SILENCE = 30.0
 #: Seconds a killed shim may take to be gone: a disk that does not answer can hold it.
 DYING = 10.0
 
@@ -46,8 +48,12 @@ async def succeed(keeper: KeeperHandle, task: Task) -> bool:
             except EngineError as error:
                 log.error("container %s has lost its shim, and gets no other: %s", task.id, error)
                 return False
-        if await greeted:
-            return True
+        try:
+            async with asyncio.timeout(SILENCE):
+                if await greeted:
+                    return True
+        except TimeoutError:
+            task.hang_up()
     return False
 
 
@@ -61,10 +67,10 @@ def _connect(task: Task, end: socket.socket) -> asyncio.Future[bool]:
         task.hear(message)
 
     def closed() -> None:
-        if greeted.done():
-            task.shim_gone()
-        else:
+        if not greeted.done():
             greeted.set_result(False)
+        elif not greeted.cancelled():
+            task.shim_gone()
 
     task.connection = Connection(end, hear, closed)
     return greeted
@@ -98,8 +104,9 @@ async def introduce(keeper: KeeperHandle, task: Task) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         try:
+            # The shim first: it may have to be succeeded before it answers, by the keeper, which would wait for us.
+            await task.ask({"do": "keeper"}, [theirs.fileno()])
             message: Message = {"do": "adopt", "id": task.id, "directory": str(task.directory)}
             await keeper.request(message, [ours.fileno()])
-            await task.ask({"do": "keeper"}, [theirs.fileno()])
         except (EngineError, Unavailable) as error:
             log.debug("the shim of container %s does not know the new keeper: %s", task.id, error)

@@ -410,7 +410,7 @@ class Task:
         """Forget an ended container: its records and bundle go. Waits for its cgroup and mounts to be gone."""
         await asyncio.shield(self.removed)
         self.hang_up()
-        await asyncio.to_thread(shutil.rmtree, self.directory, ignore_errors=True)
+        await asyncio.to_thread(remove_folder, self.directory)
 
     def abandon(self) -> None:
         """Let go of the shim without caring what becomes of the task; who still waits for it is cancelled."""
@@ -449,6 +449,13 @@ def settle(directory: Path) -> Message:
         if directory.is_dir():
             reaper.write(str(directory / protocol.EXIT_NAME), record)
     return record
+
+
+def remove_folder(directory: Path) -> None:
+    """Remove a task's folder; first what a successor goes by, so that none finds half of it. Blocking."""
+    with contextlib.suppress(OSError):
+        (directory / protocol.STATE_NAME).unlink()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def kill_leftovers(directory: Path) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from scow.tasks.connection import Connection
 from scow.tasks.keeper import KeeperHandle
 from scow.tasks.pool import SandboxPool
 from scow.tasks.succession import introduce, succeed
-from scow.tasks.task import Task, TaskFailed, read_state, settle
+from scow.tasks.task import Task, TaskFailed, read_state, remove_folder, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -292,6 +291,6 @@ def _sweep(directory: Path) -> None:
     """Remove a task's folder and whatever may still run on its behalf."""
     if directory.is_dir():
         settle(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    remove_folder(directory)
     if directory.exists() and not directory.is_dir():
         directory.unlink()
