@@ -114,6 +114,7 @@ OPTIONS: tuple[Option, ...] = (
         "What starts need is made ahead for so many containers, as demand asks; 0: for none",
     ),
     Option("--pool-rate", "pool-rate", "number", RATE, "Sandboxes for containers to start in made ahead in a second"),
+    Option("--shared-supervisors", "shared-supervisors", "flag", True, "Let quiet containers share a supervisor"),
     Option("--live-restore", "live-restore", "flag", False, "Leave containers running when the daemon stops"),
     Option(
         "--shutdown-timeout", "shutdown-timeout", "number", 15, "Seconds containers get to stop when the daemon does"

@@ -14,12 +14,14 @@ import sys
 from scow.keeper.orphans import Orphans
 from scow.shim import protocol
 from scow.shim.child import PROCESS
+from scow.shim.handover import OWN
 from scow.shim.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from scow.keeper.wardens import Warden, Wardens
     from scow.shim.loop import Loop
     from scow.shim.protocol import Message
 
@@ -34,7 +36,7 @@ MOST_KEPT = 8
 class Charge:
     """One container's shim. `forked`: its parent is this keeper; `attempts`: successors since one served."""
 
-    __slots__ = ("attempts", "directory", "end", "forked", "id", "kept", "watched")
+    __slots__ = ("attempts", "directory", "end", "forked", "id", "kept", "next", "returned", "warden", "watched")
 
     def __init__(self, id: str, directory: str, end: socket.socket, forked: bool) -> None:  # noqa: A002
         self.id = id
@@ -44,6 +46,9 @@ class Charge:
         self.kept: dict[str, int] = {}
         self.watched: list[tuple[int, int]] = []
         self.attempts = 0
+        self.returned = 0  # times it came back from a warden, or could not stay in one
+        self.warden: Warden | None = None
+        self.next: Warden | None = None  # where it has a place, while it changes hands
 
 
 class Shims:
@@ -54,8 +59,9 @@ class Shims:
         fewer: called when there is one less.
     """
 
-    def __init__(self, loop: Loop, fork: Fork, fewer: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, fork: Fork, wardens: Wardens, fewer: Callable[[], None]) -> None:
         self._loop = loop
+        self._wardens = wardens
         self._fork = fork
         self._fewer = fewer
         self._charges: dict[str, Charge] = {}
@@ -131,6 +137,12 @@ class Shims:
                 self._tell_ends(charge, [(int(pid), int(started)) for pid, started in message["processes"]])
             elif message.get("do") == "done":
                 self._forget(charge)
+            elif message.get("do") == "move":
+                self._place(charge, message["to"] == OWN)
+            elif message.get("do") == "stay":
+                self._release(charge)
+            elif message.get("do") == "moved":
+                self._move(charge, message, fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -160,6 +172,36 @@ class Shims:
             self.orphans.watch(name, tell)
         self._say(charge, {"event": "noted"})
 
+    def _place(self, charge: Charge, alone: bool) -> None:
+        """Whoever has a container wants it to change hands: find it a place."""
+        self._release(charge)
+        charge.next = self._wardens.reserve(alone)
+        self._say(charge, {"event": "stay" if charge.next is None else "move"})
+
+    def _release(self, charge: Charge) -> None:
+        self._wardens.leave(charge.next)
+        charge.next = None
+
+    def _move(self, charge: Charge, message: Message, fds: list[int]) -> None:
+        """A shim has let go of its container: pass on what it handed over. If that gets lost, it was a kill."""
+        self._unwatch(charge)
+        self._wardens.leave(charge.warden)
+        charge.warden, charge.next = charge.next, None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            if charge.warden is not None and "starved" not in message:
+                charge.returned += charge.warden.alone
+                request = self._request(charge) | ({} if charge.warden.alone else {"quiet": None})
+                take = {"do": "take", "request": request, "kept": list(charge.kept), "handed": message}
+                self._wardens.give(charge.warden, take, [theirs.fileno(), *charge.kept.values(), *fds])
+        charge.end.close()
+        charge.end = ours
+        self._watch(charge)
+
+    def _request(self, charge: Charge) -> Message:
+        quiet = self._wardens.quiet(charge.returned)
+        return {"id": charge.id, "directory": charge.directory, "forked": charge.forked, "quiet": quiet}
+
     def _say(self, charge: Charge, message: Message) -> None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
             protocol.send(charge.end, message)
@@ -181,7 +223,11 @@ class Shims:
         for fd in fds[1:2]:
             self._keep(charge, PROCESS, os.dup(fd))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = {"id": charge.id, "directory": charge.directory, "forked": charge.forked}
+        if charge.warden is not None:
+            charge.returned += not charge.warden.alone
+            self._wardens.leave(charge.warden)
+            charge.warden = None
+        request = self._request(charge)
         try:
             with theirs:
                 self._fork(theirs, request, charge.kept, fds[0] if fds else None)
@@ -211,6 +257,9 @@ class Shims:
         charge.watched = []
 
     def _close(self, charge: Charge) -> None:
+        self._release(charge)
+        self._wardens.leave(charge.warden)
+        charge.warden = None
         charge.end.close()
         for name in list(charge.kept):
             self._drop(charge, name)

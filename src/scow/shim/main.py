@@ -30,6 +30,7 @@ from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
 from scow.shim import oom, protocol, reaper
 from scow.shim.child import STDIN_NAME, Child, end_input, forget_exec, record_exec
+from scow.shim.handover import retire
 from scow.shim.link import Link, close_all
 from scow.shim.loop import BREATH, READ, Loop
 from scow.shim.protocol import Streams
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scow.runtime.create import Following, Started
+    from scow.shim.handover import Mover
     from scow.shim.protocol import Message
 
 
@@ -75,6 +77,7 @@ class Shim:
         self.exit: Message | None = None
         self.paused = False
         self.removed = False
+        self.settled = False  # the keeper has what is to survive us
         self.rootfs_fd = -1
         self.network_fd: int | None = None
         self._setup: Setup | None = None
@@ -82,7 +85,9 @@ class Shim:
         self.oom: oom.Watch | None = None
         self.held: list[int] = []
         self.first: Child | None = None
+        self.listener: socket.socket | None = None
         self.log: Any = None
+        self.mover: Mover | None = None  # has the container change hands, if that is wanted
 
     # ── the first process ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -113,9 +118,9 @@ class Shim:
             number, path = (error.errno or 0, error.filename) if isinstance(error, OSError) else (0, "")
             self._failed_to_launch(Failed("shim", number, str(path or ""), str(error)))
 
-    def listen(self) -> None:
-        """Let daemons come."""
-        self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
+    def listen(self, listener: socket.socket | None = None) -> None:
+        """Let daemons come; with the `listener` of a shim that hands over nobody finds the door closed."""
+        self.listener = listener or protocol.listen(self.directory, protocol.SOCKET_NAME)
         self.loop.watch(self.listener.fileno(), READ, self._accept)
 
     def record_state(self, child: Child) -> None:
@@ -237,10 +242,15 @@ class Shim:
         Args:
             known: kills for memory that have been told, None: as many as there were.
         """
+        self.settled = True
         if self.cgroup is not None and self.exit is None:
             with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
                 known = self.cgroup.oom_events() if known is None else known
-                self.oom = oom.Watch(self.loop, self.cgroup, lambda: self._tell({"event": "oom"}), known)
+                self.oom = oom.Watch(self.loop, self.cgroup, self.tell_oom, known)
+
+    def tell_oom(self) -> None:
+        """Memory has run out."""
+        self._tell({"event": "oom"})
 
     def join(self, child: Child, sources: list[tuple[int, int]], stdin: int | None) -> Stdio:
         """Serve a process's streams from now on."""
@@ -280,13 +290,16 @@ class Shim:
     def _reap(self) -> None:
         for pid, status in reaper.ended():
             child = self.children.get(pid)
-            if child is None:
-                continue  # an orphan that came to us, the subreaper
-            while child.following is not None:
-                child.following.status = status
-                self._advance(child)
-            if pid in self.children:
-                self.ended(child, status)
+            if child is not None:  # else an orphan that came to us, the subreaper
+                self.reaped(child, status)
+
+    def reaped(self, child: Child, status: int) -> None:
+        """A child of this process has ended."""
+        while child.following is not None:
+            child.following.status = status
+            self._advance(child)
+        if child.pid in self.children:
+            self.ended(child, status)
 
     def ended(self, child: Child, status: int | None) -> None:
         """Output first, so that whoever hears of the end finds the log whole; then the record; then the news.
@@ -323,6 +336,7 @@ class Shim:
             self._tell({"event": "exec_exit", "exec": child.exec_id, **told})
         if child.pidfd >= 0:
             os.close(child.pidfd)
+            child.pidfd = -1
         stdio.finish()
         self._perhaps_remove()
 
@@ -354,6 +368,8 @@ class Shim:
     # ── daemons ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _accept(self, _events: int) -> None:
+        if self.listener is None:
+            return
         try:
             connection, _ = self.listener.accept()
         except BlockingIOError:
@@ -372,7 +388,10 @@ class Shim:
         """From the keeper: somebody to be served, or what became of a process taken up."""
         if message is not None and message["event"] == "serve" and fds:
             self.greet(socket.socket(fileno=fds.pop(0)))
-        if self.hear_ends is not None:
+        moving = message is not None and message["event"] in ("move", "stay")
+        if self.mover is not None and (moving or message is None):
+            self.mover.hear(None if message is None else message["event"])
+        if self.hear_ends is not None and not moving:
             self.hear_ends(message, fds)
         close_all(fds)
 
@@ -471,7 +490,7 @@ class Shim:
         child = Child(exec_id, terminal, attachments)
         child.answer = (connection, int(message["n"]))
         stdio = None if terminal else child.pipes.make(bool(message["stdin"]))
-        container = self._container()
+        container = self.container()
         try:
             following = begin_exec(
                 self.first.pidfd,
@@ -491,11 +510,20 @@ class Shim:
         self._follow(child, following)
         record_exec(self.directory, child)
 
-    def _container(self) -> Setup:
+    def may_look(self) -> bool:
+        """Whether processes of the container may look into others, see `scow.runtime.exec`."""
+        return may_look(self.container().spec)
+
+    def container(self) -> Setup:
         """The container's config and filter, read when the first exec asks for them."""
         if self._setup is None:
             self._setup = Setup.load(self.request, -1, None, None, self.permitted)
         return self._setup
+
+    def forget_container(self) -> None:
+        """Give back what `container` takes, as long as no exec runs."""
+        if self._setup is not None and len(self.children) <= 1:
+            self._setup = None
 
     def _status(self) -> Message:
         first = self.first
@@ -541,6 +569,22 @@ class Shim:
             self.loop.forget(connection.fileno())
             connection.close()
 
+    def leave(self) -> None:
+        """Close everything, and end nothing: somebody else has the container, or will take it up."""
+        self.keeper.hang_up()
+        for connection in list(self.connections):
+            self._hang_up(connection)
+        if self.listener is not None:
+            self.loop.forget(self.listener.fileno())
+            self.listener.close()
+        if self.oom is not None:
+            self.oom.leave()
+        if self.log is not None:
+            self.log.leave()
+        for child in {*self.busy, *self.children.values()}:
+            child.leave(self.loop)
+        close_all(self.held)
+
 
 def _failure(error: Failed) -> Message:
     return {"stage": error.stage, "errno": error.errno, "path": error.path, "text": error.text}
@@ -581,6 +625,7 @@ def main(end: socket.socket, permitted: int, first: Message | None = None, paren
         return
     shim = Shim(request, end, permitted, loop)
     shim.launch(fds, parked)
+    retire(shim)
     loop.run()
     shim.keeper.done()
 

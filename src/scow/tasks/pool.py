@@ -1,4 +1,4 @@
-"""What the daemon wants of the keeper's pool: how many sandboxes, and prepared for which containers."""
+"""What the daemon wants of the keeper: sandboxes kept ready for which containers, supervisors shared by which."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,23 @@ from scow.tasks.spec import DEFAULT_SHM_SIZE, default_spec
 MOST, RATE = 8, 100
 #: Where the engine's containers have their cgroups.
 PARENT = "/scow"
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSupervisors:
+    """Quiet containers share a supervisor, see `scow.keeper.wardens`.
+
+    Attributes:
+        most: containers in one; 0: each keeps its own.
+        quiet: seconds for which one has to be quiet.
+    """
+
+    most: int = 32
+    quiet: float = 5.0
+
+    def message(self) -> dict[str, Any]:
+        """What the keeper is told."""
+        return {"do": "wardens", "most": self.most, "quiet": self.quiet}
 
 
 @dataclass(slots=True)
@@ -39,7 +56,7 @@ class SandboxPool:
 
     def message(self) -> dict[str, Any]:
         """What the keeper is told."""
-        return {"most": self.most, "rate": self.rate, "first": self.first()}
+        return {"do": "pool", "most": self.most, "rate": self.rate, "first": self.first()}
 
     def suits(self, spec: dict[str, Any]) -> bool:
         """Whether a container of `spec` may take a sandbox of the pool."""
