@@ -11,15 +11,17 @@ from scow.linux import pidfd
 from scow.logs.driver import LogConfig
 from scow.tasks.attachment import Attachment
 from scow.tasks.pool import SharedSupervisors
+from scow.tasks.task import Task
 from scow.tasks.tasks import Tasks
-from support.shims import children, ended, keeper_of, kill, lines_of, log_of, name_of, read_some, shim_of
+from support.shims import ended, keeper_of, kill, lines_of, log_of, name_of, read_some, shim_of
 
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(not pidfd.tells_after_reaping(), reason="the kernel does not tell how a reaped process ended"),
 ]
 
-NAP = "trap 'exit 3' TERM; while true; do sleep 0.01; done"
+#: Ends with code 3 when it gets a signal, from the moment it says so.
+NAP = "trap 'exit 3' TERM; echo on; while true; do sleep 0.01; done"
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +54,18 @@ async def another_keeper(world, before: int) -> bool:
         return False
 
 
-async def crowd(world, tasks, number, *args, **options) -> list:
-    made = [await world.launch(tasks, world.spec(world.id(), *args), **options) for _ in range(number)]
+async def nap(world, tasks: Tasks) -> Task:
+    """A container that runs NAP, and has got so far."""
+    attachment = Attachment.open()
+    task = await world.launch(tasks, world.spec(world.id(), "sh", "-c", NAP), attachments=[attachment])
+    await read_some(attachment, b"on\n")
+    attachment.close()
+    return task
+
+
+async def naps(world, tasks: Tasks, number: int) -> list[Task]:
+    """So many of them, each served by a warden."""
+    made = [await nap(world, tasks) for _ in range(number)]
     for task in made:
         await shared(task)
     return made
@@ -61,16 +73,12 @@ async def crowd(world, tasks, number, *args, **options) -> list:
 
 def test_quiet_containers_share_one_process(world):
     async def scenario(tasks: Tasks) -> None:
-        made = await crowd(world, tasks, 4, "sh", "-c", NAP)
+        made = await naps(world, tasks, 4)
         wardens = {await shim_of(task) for task in made}
         assert len(wardens) == 1
         for task in made:
             assert json.loads((task.directory / "state.json").read_text())["shim"] in wardens
             assert task.shim[0] in wardens
-        left = {pid for pid in children(keeper_of(world)) if name_of(pid) == "scow-shim"}
-        while left & {pid for pid in children(keeper_of(world)) if name_of(pid) == "scow-shim"} and len(left) > 2:
-            await asyncio.sleep(0.01)
-            left = {pid for pid in children(keeper_of(world)) if name_of(pid) == "scow-shim"}
         for task in made:
             await task.kill(15)
             assert (await task.wait()).code == 3
@@ -123,7 +131,9 @@ def test_everything_can_be_asked_of_it(world, read_outputs):
 
 def test_an_exec_has_no_descriptor_of_another_container(world, read_outputs):
     async def scenario(tasks: Tasks) -> None:
-        made = await crowd(world, tasks, 3, "cat", stdin=True)
+        made = [await world.launch(tasks, world.spec(world.id(), "cat"), stdin=True) for _ in range(3)]
+        for task in made:
+            await shared(task)
         attachment = Attachment.open()
         process = world.spec("x", "ls", "/proc/self/fd")["process"]
         await made[0].exec("look", process, attachment=attachment)
@@ -206,11 +216,11 @@ def test_a_container_that_ends_on_the_way_keeps_its_code(world):
     """The keeper is held up, the shim has let go or waits for it: nobody serves, and the container ends."""
 
     async def scenario(tasks: Tasks) -> None:
-        for _ in range(6):
-            task = await world.launch(tasks, world.spec(world.id(), "sh", "-c", NAP))
+        for step in range(6):
+            task = await nap(world, tasks)
             keeper = keeper_of(world)
             os.kill(keeper, signal.SIGSTOP)
-            await asyncio.sleep(0.01 * _)
+            await asyncio.sleep(0.01 * step)
             await task.kill(15)
             ended(task.pid)
             os.kill(keeper, signal.SIGCONT)
@@ -226,7 +236,7 @@ def test_what_is_asked_while_it_moves_is_answered(world, read_outputs):
         first = await world.launch(tasks, world.spec(world.id(), "sleep", "1000"))
         warden = await shared(first)
         os.kill(warden, signal.SIGSTOP)
-        task = await world.launch(tasks, world.spec(world.id(), "sh", "-c", NAP))
+        task = await nap(world, tasks)
         shim = task.shim[0]
         ended(shim)
         attachment = Attachment.open()
@@ -256,10 +266,10 @@ def test_what_is_asked_while_it_moves_is_answered(world, read_outputs):
 
 def test_a_warden_that_is_killed_on_the_way_loses_nothing(world):
     async def scenario(tasks: Tasks) -> None:
-        first = await world.launch(tasks, world.spec(world.id(), "sh", "-c", NAP))
+        first = await nap(world, tasks)
         warden = await shared(first)
         os.kill(warden, signal.SIGSTOP)
-        task = await world.launch(tasks, world.spec(world.id(), "sh", "-c", NAP))
+        task = await nap(world, tasks)
         ended(task.shim[0])
         kill(warden)
         for each in (first, task):
@@ -272,7 +282,7 @@ def test_a_warden_that_is_killed_on_the_way_loses_nothing(world):
 
 def test_a_killed_warden_has_successors_for_all(world):
     async def scenario(tasks: Tasks) -> None:
-        made = await crowd(world, tasks, 5, "sh", "-c", NAP)
+        made = await naps(world, tasks, 5)
         warden = await shim_of(made[0])
         kill(warden)
         for task in made:
@@ -290,7 +300,7 @@ def test_a_killed_warden_has_successors_for_all(world):
 @pytest.mark.parametrize("both", [False, True], ids=["keeper", "keeper and warden"])
 def test_the_keeper_is_killed(world, both):
     async def scenario(tasks: Tasks) -> None:
-        made = await crowd(world, tasks, 3, "sh", "-c", NAP)
+        made = await naps(world, tasks, 3)
         warden = await shim_of(made[0])
         keeper = keeper_of(world)
         kill(*([keeper, warden] if both else [keeper]))
@@ -356,7 +366,7 @@ def test_a_flood_takes_who_is_attached_along(world):
 
 def test_one_that_fails_takes_no_other_along(world):
     async def scenario(tasks: Tasks) -> None:
-        made = await crowd(world, tasks, 3, "sh", "-c", NAP)
+        made = await naps(world, tasks, 3)
         warden = await shim_of(made[0])
         connections = [task.connection for task in made]
         assert connections[0] is not None
@@ -380,7 +390,7 @@ def test_it_can_be_turned_off(world):
     world.shared = SharedSupervisors(most=0, quiet=0.0)
 
     async def scenario(tasks: Tasks) -> None:
-        task = await world.launch(tasks, world.spec(world.id(), "sh", "-c", NAP))
+        task = await nap(world, tasks)
         shim = await shim_of(task)
         process = world.spec("x", "true")["process"]
         await (await task.exec("one", process)).wait()
@@ -395,7 +405,7 @@ def test_a_full_warden_gets_no_more(world):
     world.shared = SharedSupervisors(most=2, quiet=0.02)
 
     async def scenario(tasks: Tasks) -> None:
-        made = await crowd(world, tasks, 5, "sleep", "1000")
+        made = await naps(world, tasks, 5)
         served = [await shim_of(task) for task in made]
         assert sorted(served.count(pid) for pid in set(served)) == [1, 2, 2]
         for task in made:

@@ -30,7 +30,7 @@ from scow.linux.fds import close_all_but
 from scow.runtime.create import own_capabilities
 from scow.shim import protocol, succession
 from scow.shim.loop import BREATH, READ, Loop
-from scow.shim.main import turn_deaf
+from scow.shim.process import turn_deaf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

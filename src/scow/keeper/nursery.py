@@ -24,7 +24,7 @@ from scow.linux import proc
 from scow.linux.fds import close_all_but, receive_with_fds, send_with_fds
 from scow.linux.namespaces import fork_sibling
 from scow.runtime import documents
-from scow.shim import main as shim
+from scow.shim import process as shim
 from scow.shim import warden
 
 TYPE_CHECKING = False

@@ -139,7 +139,6 @@ class Child:
             kept |= {(STDOUT_NAME, STDERR_NAME)[stream - 1]: fd for fd, stream in sources.items()}
         return kept
 
-
     def leave(self, loop: Loop) -> None:
         """Close what is open for it here; it goes on, and somebody else has it, or will take it up."""
         if self.following is not None:

@@ -94,7 +94,7 @@ class Mover:
         self._to = to
         self._gone = gone
         self._asked = False
-        shim.mover = self
+        shim.hear_move = self.hear
 
     def ask(self) -> None:
         """Begin, unless it has begun, or nothing can change hands anyway."""

@@ -7,7 +7,6 @@ connected: containers, logs and records go on. It ends when its processes have e
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
 import contextlib
 import errno
 import os
@@ -19,18 +18,16 @@ import time
 from scow.errors import EngineError
 from scow.fileio import atomic_write
 from scow.linux import pidfd, proc, pty
-from scow.linux.constants import PR_SET_CHILD_SUBREAPER
 from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
-from scow.runtime.create import adopt, begin, park, parked_group, unpark
+from scow.runtime.create import adopt, begin, parked_group
 from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
 from scow.shim import oom, protocol, reaper
 from scow.shim.child import STDIN_NAME, Child, end_input, forget_exec, record_exec
-from scow.shim.handover import retire
 from scow.shim.link import Link, close_all
 from scow.shim.loop import BREATH, READ, Loop
 from scow.shim.protocol import Streams
@@ -43,20 +40,18 @@ if TYPE_CHECKING:
     from typing import Any
 
     from scow.runtime.create import Following, Started
-    from scow.shim.handover import Mover
     from scow.shim.protocol import Message
 
 
 #: Seconds after its start from which a container's memory is watched; what was before is counted.
 SETTLED = 0.005
-_IGNORED = (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP))
 
 
 class Shim:
     """One container, to be launched (`launch`) or taken up from a shim that was killed (`scow.shim.succession`).
 
     Args:
-        request: what the daemon asked the keeper for, see `main`.
+        request: what the daemon asked the keeper for, see `scow.shim.process.main`.
         end: to the keeper.
         permitted: capabilities this process holds.
     """
@@ -87,7 +82,8 @@ class Shim:
         self.first: Child | None = None
         self.listener: socket.socket | None = None
         self.log: Any = None
-        self.mover: Mover | None = None  # has the container change hands, if that is wanted
+        #: Hears what the keeper says of a change of hands, None when it is gone.
+        self.hear_move: Callable[[str | None], None] | None = None
 
     # ── the first process ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -389,8 +385,8 @@ class Shim:
         if message is not None and message["event"] == "serve" and fds:
             self.greet(socket.socket(fileno=fds.pop(0)))
         moving = message is not None and message["event"] in ("move", "stay")
-        if self.mover is not None and (moving or message is None):
-            self.mover.hear(None if message is None else message["event"])
+        if self.hear_move is not None and (moving or message is None):
+            self.hear_move(None if message is None else message["event"])
         if self.hear_ends is not None and not moving:
             self.hear_ends(message, fds)
         close_all(fds)
@@ -588,57 +584,3 @@ class Shim:
 
 def _failure(error: Failed) -> Message:
     return {"stage": error.stage, "errno": error.errno, "path": error.path, "text": error.text}
-
-
-def main(end: socket.socket, permitted: int, first: Message | None = None, parent: str | None = None) -> None:
-    """Be a shim, in a process just forked for it (`scow.keeper.nursery`); returns when there is nothing left to do.
-
-    The request comes over `end`: {"id", "directory" (of the task; holds config.json and perhaps seccomp.bpf), "cgroup"
-    (path or null), "terminal", "stdin", "log" (LogConfig's fields or null), "network" (a descriptor of the namespace is
-    passed), "filter" (there is one), "attachments": [streams]} with the control socket, the root file system (a
-    detached mount), [the network namespace], and a socket per attachment.
-
-    Args:
-        end: to the keeper; if it closes before a request came there is none to serve.
-        permitted: capabilities this process holds.
-        first: park a child with this prepared (see `scow.runtime.prepare.split`), and tell the keeper when it is.
-        parent: cgroup below which the parked child has one.
-    """
-    loop = settle_in()
-    parked = None if first is None else park(first, parent, permitted)
-    try:
-        if parked is not None:
-            parked.advance()
-            with contextlib.suppress(BrokenPipeError):  # the keeper has gone
-                protocol.send(end, {"at": "parked"})
-        request, fds = protocol.receive(end)
-        if request is None:
-            # A keeper that hangs up without having read our word resets the connection; what it sent is still there.
-            request, fds = protocol.receive(end)
-    except BaseException:
-        request = None
-        raise
-    finally:
-        if parked is not None and request is None:
-            unpark(parked, parent)
-    if request is None:
-        return
-    shim = Shim(request, end, permitted, loop)
-    shim.launch(fds, parked)
-    retire(shim)
-    loop.run()
-    shim.keeper.done()
-
-
-def settle_in() -> Loop:
-    """What every shim does first, besides what it has from the process it was forked from (`turn_deaf`)."""
-    os.setsid()
-    proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    proc.set_title("scow-shim")
-    return Loop()
-
-
-def turn_deaf() -> None:
-    """Ignore what is meant for the daemon; what is forked from this process does, too."""
-    for number in _IGNORED:
-        _signal.signal(number, _signal.SIG_IGN)

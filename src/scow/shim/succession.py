@@ -22,7 +22,8 @@ from scow.shim import protocol
 from scow.shim.child import PROCESS, STDIN_NAME, TERMINAL, Child, reopen, reopen_of
 from scow.shim.handover import retire
 from scow.shim.loop import READ
-from scow.shim.main import Shim, settle_in
+from scow.shim.main import Shim
+from scow.shim.process import settle_in
 from scow.shim.tap import Tap
 
 #: Seconds in which a daemon that has the pidfd of a process comes with it.

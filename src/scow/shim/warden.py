@@ -13,14 +13,14 @@ from __future__ import annotations
 import socket
 import sys
 import time
-import traceback
 
 from scow.linux import proc
 from scow.shim import protocol, reaper, succession
 from scow.shim.handover import FLOOD, OWN, WINDOW, Handed, Mover, retire
 from scow.shim.link import close_all
 from scow.shim.loop import READ, Loop
-from scow.shim.main import Shim, settle_in
+from scow.shim.main import Shim
+from scow.shim.process import settle_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ class Warden:
             ward.look()
         except Exception as error:
             who = ward.shim.id if ward.shim is not None else "a container"
-            text = "".join(traceback.format_exception(error))
-            print(f"{who}: its shim has failed, and gets a successor: {text}", file=sys.stderr, flush=True)
+            print(f"{who}: its shim has failed, and gets a successor:", file=sys.stderr, flush=True)
+            sys.excepthook(type(error), error, error.__traceback__)
             self._lose(ward)
         else:
             if ward.over:
