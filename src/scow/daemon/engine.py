@@ -26,7 +26,7 @@ from scow.snapshots import overlay
 from scow.snapshots.overlay import OverlaySnapshotter
 from scow.snapshots.plain import PlainSnapshotter
 from scow.snapshots.snapshotter import Snapshotter
-from scow.tasks.pool import SandboxPool, SharedSupervisors
+from scow.tasks.pool import SHARED, SandboxPool, SharedSupervisors
 from scow.tasks.tasks import Tasks
 from scow.volumes.service import Volumes
 
@@ -207,7 +207,8 @@ def pool_config(config: Config) -> SandboxPool:
 
 def shared_config(config: Config) -> SharedSupervisors:
     """Which containers share a supervisor."""
-    return SharedSupervisors() if config.flag("shared-supervisors") else SharedSupervisors(most=0)
+    most = SHARED if config.flag("shared-supervisors") else 0
+    return SharedSupervisors(most, config.number("shared-supervisors-after"))
 
 
 def containers_config(config: Config, driver: str) -> ContainersConfig:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from scow.shim.loop import Loop
     from scow.shim.protocol import Message
 
+#: Seconds for which a container is watched at least before it is called quiet.
+LEAST = 0.02
 #: Times the quiet time is doubled for a container that keeps becoming busy.
 MOST_DOUBLED = 6
 
@@ -63,7 +65,7 @@ class Wardens:
     def configure(self, told: Message) -> None:
         """What the daemon wants: "most" containers in one (0: every container keeps its shim), "quiet" seconds."""
         self._most = int(told["most"]) if told["most"] and pidfd.tells_after_reaping() else 0
-        self._quiet = float(told["quiet"])
+        self._quiet = max(LEAST, float(told["quiet"]))
 
     def quiet(self, returned: int) -> float | None:
         """Seconds of quiet after which a container is to be handed over; None for never."""

@@ -9,6 +9,8 @@ from scow.tasks.spec import DEFAULT_SHM_SIZE, default_spec
 
 #: Sandboxes kept ready at most, and made in a second.
 MOST, RATE = 8, 100
+#: Containers that share one supervisor at most, and the seconds for which they have to have been quiet.
+SHARED, QUIET = 32, 5
 #: Where the engine's containers have their cgroups.
 PARENT = "/scow"
 
@@ -22,8 +24,8 @@ class SharedSupervisors:
         quiet: seconds for which one has to be quiet.
     """
 
-    most: int = 32
-    quiet: float = 5.0
+    most: int = SHARED
+    quiet: float = QUIET
 
     def message(self) -> dict[str, Any]:
         """What the keeper is told."""
