@@ -229,53 +229,100 @@ def test_a_container_that_ends_on_the_way_keeps_its_code(world):
     world.do(scenario)
 
 
-def test_what_is_asked_while_it_moves_is_answered(world, read_outputs):
-    """The warden is held up: everything waits for it."""
+async def half_way(world, tasks: Tasks) -> tuple[Task, int, Task]:
+    """A container, its warden, which is held up, and another container, whose shim waits for the warden to take it."""
+    first = await nap(world, tasks)
+    warden = await shared(first)
+    os.kill(warden, signal.SIGSTOP)
+    task = await nap(world, tasks)
+    while not waits(task.shim[0]):
+        await asyncio.sleep(0.01)
+    return first, warden, task
 
+
+def waits(pid: int) -> bool:
+    """Whether a shim waits for the next one: in poll(2), and not for all that it serves, in epoll_wait(2)."""
+    with open(f"/proc/{pid}/syscall") as file:
+        return file.read().split()[0] in ("7", "73")
+
+
+async def ends_well(*tasks: Task) -> None:
+    for task in tasks:
+        await task.kill(15)
+        assert (await task.wait()).code == 3
+
+
+def test_what_is_asked_while_it_moves_is_answered(world, read_outputs):
     async def scenario(tasks: Tasks) -> None:
-        first = await world.launch(tasks, world.spec(world.id(), "sleep", "1000"))
-        warden = await shared(first)
-        os.kill(warden, signal.SIGSTOP)
-        task = await nap(world, tasks)
-        shim = task.shim[0]
-        ended(shim)
+        first, warden, task = await half_way(world, tasks)
         attachment = Attachment.open()
         process = world.spec("x", "sh", "-c", "echo out; exit 9")["process"]
         asked = asyncio.ensure_future(task.exec("on-the-way", process, attachment=attachment))
         await asyncio.sleep(0)
         other = Tasks(world.exec_root, world.pool, world.shared)  # a daemon that comes just then
         coming = asyncio.ensure_future(other.open())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         os.kill(warden, signal.SIGCONT)
         found = await asked
         assert await read_outputs(attachment) == ("out\n", "")
         assert (await found.wait()).code == 9
         await coming
         assert {each.pid for each in other.all()} == {first.pid, task.pid}
-        await task.kill(15)
-        assert (await task.wait()).code == 3
+        await ends_well(first, task)
         theirs = other.get(task.id)
         assert theirs is not None
         assert (await theirs.wait()).code == 3
         await other.close()
-        await first.kill(9)
-        await first.wait()
 
     world.do(scenario)
 
 
-def test_a_warden_that_is_killed_on_the_way_loses_nothing(world):
+def test_a_container_that_ends_half_way_keeps_its_code(world):
     async def scenario(tasks: Tasks) -> None:
-        first = await nap(world, tasks)
-        warden = await shared(first)
-        os.kill(warden, signal.SIGSTOP)
-        task = await nap(world, tasks)
-        ended(task.shim[0])
-        kill(warden)
-        for each in (first, task):
-            assert await shared(each) != warden
-            await each.kill(15)
-            assert (await each.wait()).code == 3
+        first, warden, task = await half_way(world, tasks)
+        await task.kill(15)
+        ended(task.pid)
+        os.kill(warden, signal.SIGCONT)
+        assert (await task.wait()).code == 3
+        await ends_well(first)
+
+    world.do(scenario)
+
+
+def test_a_warden_that_does_not_answer_gets_nothing(world):
+    """Nor can it take it later."""
+
+    async def scenario(tasks: Tasks) -> None:
+        first, warden, task = await half_way(world, tasks)
+        shim = task.shim[0]
+        while waits(shim):
+            await asyncio.sleep(0.01)
+        assert await shim_of(task) == shim
+        os.kill(warden, signal.SIGCONT)
+        await shim_of(first)  # it has seen everything that had been sent to it
+        assert await shim_of(task) in (shim, warden)
+        await ends_well(first, task)
+
+    world.do(scenario)
+
+
+WHO = ["warden", "keeper", "shim", "shim keeper", "warden keeper", "warden shim"]
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_killed_half_way_nobody_takes_anything_along(world, who):
+    async def scenario(tasks: Tasks) -> None:
+        first, warden, task = await half_way(world, tasks)
+        pids = {"warden": warden, "keeper": keeper_of(world), "shim": task.shim[0]}
+        before = task.shim[0]
+        kill(*(pids[each] for each in who.split()))
+        if "warden" not in who:
+            os.kill(warden, signal.SIGCONT)
+        if who == "warden":  # its shim goes on as if it had never asked
+            assert await shim_of(task) == before
+        await shim_of(first)
+        await shim_of(task)
+        await ends_well(first, task)
 
     world.do(scenario)
 

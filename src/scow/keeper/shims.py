@@ -36,7 +36,9 @@ MOST_KEPT = 8
 class Charge:
     """One container's shim. `forked`: its parent is this keeper; `attempts`: successors since one served."""
 
-    __slots__ = ("attempts", "directory", "end", "forked", "id", "kept", "next", "returned", "warden", "watched")
+    __slots__ = (
+        "attempts", "directory", "end", "forked", "id", "kept", "next", "next_end", "returned", "warden", "watched",
+    )  # fmt: skip
 
     def __init__(self, id: str, directory: str, end: socket.socket, forked: bool) -> None:  # noqa: A002
         self.id = id
@@ -49,6 +51,7 @@ class Charge:
         self.returned = 0  # times it came back from a warden, or could not stay in one
         self.warden: Warden | None = None
         self.next: Warden | None = None  # where it has a place, while it changes hands
+        self.next_end: socket.socket | None = None
 
 
 class Shims:
@@ -97,14 +100,14 @@ class Shims:
             fds: socket of the daemon, and the pidfd it has of the first process, if it has one.
         """
         charge = self._charges.get(directory)
-        if charge is not None:
+        while charge is not None and self._charges.get(directory) is charge:
             try:
                 protocol.send(charge.end, {"event": "serve"}, fds)
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
-                # What it said last comes first.
-                while self._charges.get(directory) is charge and self._hear(charge, fds):
-                    pass
-        else:
+                if self._hear(charge, fds):  # what it said last comes first
+                    continue
+            return
+        if charge is None:
             self._begin(Charge(id, directory, socket.socket(), False), fds)
 
     def _watch(self, charge: Charge) -> None:
@@ -125,6 +128,9 @@ class Shims:
             print(f"keeper: {charge.id}: {error}", file=sys.stderr, flush=True)
             return True
         try:
+            if message is None and charge.next_end is not None:  # killed on the way: perhaps it has been taken
+                self._move(charge)
+                return True
             if message is None:
                 self._gone(charge, daemon or [])
                 return False
@@ -142,7 +148,7 @@ class Shims:
             elif message.get("do") == "stay":
                 self._release(charge)
             elif message.get("do") == "moved":
-                self._move(charge, message, fds)
+                self._move(charge)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -173,38 +179,49 @@ class Shims:
         self._say(charge, {"event": "noted"})
 
     def _place(self, charge: Charge, alone: bool) -> None:
-        """Whoever has a container wants it to change hands: find it a place."""
+        """Whoever has a container wants it to change hands: find it a place, and lay the road there."""
         self._release(charge)
         charge.next = self._wardens.reserve(alone)
-        self._say(charge, {"event": "stay" if charge.next is None else "move"})
+        if charge.next is not None:
+            charge.next_end, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            road, arrival = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with end, road, arrival:
+                request = self._request(charge) if alone else self._request(charge) | {"quiet": None}
+                expect = {"do": "expect", "request": request, "kept": list(charge.kept)}
+                fds = [arrival.fileno(), end.fileno(), *charge.kept.values()]
+                if self._wardens.tell(charge.next, expect, fds):
+                    self._say(charge, {"event": "move"}, [road.fileno()])
+                    return
+            self._release(charge)
+        self._say(charge, {"event": "stay"})
 
     def _release(self, charge: Charge) -> None:
+        """It does not go there."""
         self._wardens.leave(charge.next)
         charge.next = None
+        if charge.next_end is not None:
+            charge.next_end.close()
+            charge.next_end = None
 
-    def _move(self, charge: Charge, message: Message, fds: list[int]) -> None:
-        """A shim has let go of its container: pass on what it handed over. If that gets lost, it was a kill."""
+    def _move(self, charge: Charge) -> None:
+        """Talk to whom it was given to. If that has not got it after all, its end is closed: then it was a kill."""
+        if charge.next is None or charge.next_end is None:
+            return
         self._unwatch(charge)
+        charge.end.close()
+        charge.end, charge.next_end = charge.next_end, None
         self._wardens.leave(charge.warden)
         charge.warden, charge.next = charge.next, None
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            if charge.warden is not None and "starved" not in message:
-                charge.returned += charge.warden.alone
-                request = self._request(charge) | ({} if charge.warden.alone else {"quiet": None})
-                take = {"do": "take", "request": request, "kept": list(charge.kept), "handed": message}
-                self._wardens.give(charge.warden, take, [theirs.fileno(), *charge.kept.values(), *fds])
-        charge.end.close()
-        charge.end = ours
+        charge.returned += charge.warden.alone
         self._watch(charge)
 
     def _request(self, charge: Charge) -> Message:
         quiet = self._wardens.quiet(charge.returned)
         return {"id": charge.id, "directory": charge.directory, "forked": charge.forked, "quiet": quiet}
 
-    def _say(self, charge: Charge, message: Message) -> None:
+    def _say(self, charge: Charge, message: Message, fds: list[int] | None = None) -> None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            protocol.send(charge.end, message)
+            protocol.send(charge.end, message, fds)
 
     def _gone(self, charge: Charge, fds: list[int]) -> None:
         """A shim was killed: see whether it needs a successor."""

@@ -10,7 +10,6 @@ without a shim of its own is the keeper's child, and its exit code is to outlive
 
 from __future__ import annotations
 
-import contextlib
 import socket
 
 from scow.linux import pidfd
@@ -98,13 +97,16 @@ class Wardens:
             self._loop.watch(ours.fileno(), READ, lambda _events: self._gone(warden))
         return warden
 
-    def give(self, warden: Warden, message: Message, fds: list[int]) -> None:
-        """Send it a container; one that cannot be told closes what it should have got, and the container has a
-        successor made."""
-        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+    def tell(self, warden: Warden, message: Message, fds: list[int]) -> bool:
+        """Have it expect a container; False if it cannot be told."""
+        try:
             protocol.send(warden.end, message, fds)
-        if warden.alone:
-            warden.end.close()
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            return False
+        finally:
+            if warden.alone:
+                warden.end.close()
+        return True
 
     def leave(self, warden: Warden | None) -> None:
         """A container less. One that has none ends."""

@@ -1,22 +1,29 @@
 """A running container changes hands: a quiet one goes to a shim that serves many, a busy one gets one of its own again.
 
-Whoever has it asks the keeper, which finds or makes the next one, before anything is given up. Then sockets go from
-hand to hand as they are: nobody who is connected, connecting or attached notices. Everything else the next one finds as
-if this one had been killed (`scow.shim.succession`).
+Whoever has it asks the keeper, which finds or makes the next one and lays a road between the two. Sockets go over it as
+they are: nobody who is connected, connecting or attached notices. Everything else the next one finds as if this one had
+been killed (`scow.shim.succession`). Until it has said that it has the container, this one keeps everything, and goes on
+if it says nothing: whichever of the three is killed at whatever moment, one of the two has it.
 
 ::
 
-    shim                                        keeper                                  next shim
-    {"do": "move", "to": "shared" | "own"}  ──▶ finds or forks one
-                                            ◀── {"event": "move"} or {"event": "stay"}
-    {"do": "moved", …} + descriptors        ──▶ {"do": "take", …} + the same, and what was kept ──▶ takes it up
-    {"do": "stay"}                          ──▶ instead: it is no longer the moment
+    shim                              keeper                                   next shim
+    {"do": "move", "to"}          ──▶ finds or forks one: {"do": "expect", …}
+                                      + road, connection, what was kept   ──▶ waits
+                                  ◀── {"event": "move"} + road; or {"event": "stay"}
+    {"names", …} + sockets        ═══════════════════════════════════════════▶ takes it up
+                                  ◀═══════════════════════════════════════════ {"event": "taken"}
+    {"do": "moved"} or "stay"     ──▶ talks to the next one from now on, or not
 """
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 
+from scow.errors import EngineError
+from scow.shim import protocol
 from scow.shim.protocol import MOST_HANDED, Streams
 
 TYPE_CHECKING = False
@@ -33,6 +40,8 @@ QUIET_RATE = 40 << 10
 FLOOD, WINDOW = 1 << 20, 2.0
 LISTENER, DAEMON, ATTACHED = "listener", "daemon", "attached"
 SHARED, OWN = "shared", "own"
+#: Seconds in which the next shim has to take a container: nobody is served meanwhile.
+PATIENCE = 1.0
 
 
 class Handed:
@@ -43,7 +52,7 @@ class Handed:
     def __init__(self, told: Message, fds: list[int]) -> None:
         """
         Args:
-            told: of a "moved" message: "names" of the descriptors, "attached" streams, "known" kills, "begun" lines.
+            told: "names" of the descriptors, "attached" streams, "known" kills, "begun" lines.
             fds: taken over.
         """
         ends = [(name, socket.socket(fileno=fd)) for name, fd in zip(told["names"], fds, strict=True)]
@@ -57,7 +66,7 @@ class Handed:
 
 
 def offer(shim: Shim) -> tuple[Message, list[int]] | None:
-    """A "moved" message and its descriptors, which stay open; None if the container cannot change hands now.
+    """What goes to the next shim, and its descriptors, which stay open; None if the container cannot change hands now.
 
     It can when all that is in the shim's memory alone is in the message: no exec runs, nothing waits to be written.
     """
@@ -75,7 +84,6 @@ def offer(shim: Shim) -> tuple[Message, list[int]] | None:
     if len(named) > MOST_HANDED:
         return None
     message = {
-        "do": "moved",
         "names": [name for name, _end in named],
         "attached": [wants.to_json() for _end, wants in attached],
         "known": shim.oom.counted() if shim.oom is not None else 0,
@@ -102,19 +110,48 @@ class Mover:
             self._asked = True
             self._shim.keeper.tell({"do": "move", "to": self._to})
 
-    def hear(self, event: str | None) -> None:
-        """The keeper has found somebody ("move"), or not ("stay"), or gone itself (None)."""
+    def hear(self, event: str | None, fds: list[int]) -> None:
+        """The keeper has found somebody ("move"), or not ("stay"), or is gone itself (None)."""
         self._asked = False
-        if event == "move":
-            made = offer(self._shim)
-            if made is not None and self._shim.keeper.tell(*made):
+        if event == "move" and fds:
+            with socket.socket(fileno=fds.pop(0)) as road:
+                given = self._give(road)
+            self._shim.keeper.tell({"do": "moved" if given else "stay"})
+            if given:
                 self._gone()
                 return
-            self._shim.keeper.tell({"do": "stay"})
         self.stays(event is not None)
+
+    def _give(self, road: socket.socket) -> bool:
+        """Whether the next one has it."""
+        made = offer(self._shim)
+        if made is None:
+            return False
+        try:
+            protocol.send(road, *made)
+        except (BlockingIOError, BrokenPipeError, ConnectionResetError):
+            return False
+        if _taken(road):
+            return True
+        if self._shim.first is not None:
+            with contextlib.suppress(OSError, EngineError):  # perhaps the other one had put its name there
+                self._shim.record_state(self._shim.first)
+        return False
 
     def stays(self, kept: bool) -> None:
         """It was not the moment. `kept`: there is still a keeper to ask another time."""
+
+
+def _taken(road: socket.socket) -> bool:
+    """Wait for the next one's word. What has not come by then cannot be said any more."""
+    poll = select.poll()
+    poll.register(road, select.POLLIN)
+    poll.poll(PATIENCE * 1000)
+    try:
+        road.shutdown(socket.SHUT_RDWR)
+        return bool(road.recv(64, socket.MSG_DONTWAIT))
+    except OSError:
+        return False
 
 
 class Retirement(Mover):

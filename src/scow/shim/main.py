@@ -83,7 +83,7 @@ class Shim:
         self.listener: socket.socket | None = None
         self.log: Any = None
         #: Hears what the keeper says of a change of hands, None when it is gone.
-        self.hear_move: Callable[[str | None], None] | None = None
+        self.hear_move: Callable[[str | None, list[int]], None] | None = None
 
     # ── the first process ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -386,7 +386,7 @@ class Shim:
             self.greet(socket.socket(fileno=fds.pop(0)))
         moving = message is not None and message["event"] in ("move", "stay")
         if self.hear_move is not None and (moving or message is None):
-            self.hear_move(None if message is None else message["event"])
+            self.hear_move(None if message is None else message["event"], fds)
         if self.hear_ends is not None and not moving:
             self.hear_ends(message, fds)
         close_all(fds)

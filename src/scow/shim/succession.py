@@ -31,6 +31,7 @@ PATIENCE = 2.0
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from scow.shim.handover import Handed
@@ -57,11 +58,14 @@ def main(end: socket.socket, permitted: int, request: Message, kept: dict[str, i
     shim.keeper.done()
 
 
-def take_over(shim: Shim, kept: dict[str, int], handed: Handed) -> None:
-    """Take up a container that another shim, which lives, has handed over; the caller runs the loop.
+def take_over(shim: Shim, kept: dict[str, int], handed: Handed) -> Callable[[], None]:
+    """Be ready to take up a container that another shim hands over, such that this one can still go on with it.
 
     Args:
         kept: as of `main`; what is left in it afterwards is the caller's to close.
+
+    Returns:
+        What begins it, once the other one has given it up. The caller runs the loop.
 
     Raises:
         OSError, EngineError, ValueError, KeyError, TypeError: as of `Successor`.
@@ -70,11 +74,15 @@ def take_over(shim: Shim, kept: dict[str, int], handed: Handed) -> None:
     state = documents.load(f"{shim.directory}/{protocol.STATE_NAME}")
     shim.request = {**state["request"], **shim.request}
     successor = Successor(shim, state, kept, handed)
-    for end in handed.daemons:
-        shim.greet(end)
-    successor.begin(None)
-    if shim.oom is not None and shim.oom.told:
-        shim.tell_oom()
+
+    def begin() -> None:
+        for end in handed.daemons:
+            shim.greet(end)
+        successor.begin(None)
+        if shim.oom is not None and shim.oom.told:
+            shim.tell_oom()
+
+    return begin
 
 
 def _take_up(shim: Shim, kept: dict[str, int], daemon: int | None) -> None:

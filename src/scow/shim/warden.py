@@ -32,10 +32,28 @@ if TYPE_CHECKING:
 TITLE = "scow-shims"
 
 
+class Entry:
+    """A container that is to come by `road`; `end` leads to the keeper, `kept` is what that holds for it."""
+
+    __slots__ = ("end", "kept", "request", "road")
+
+    def __init__(self, request: Message, road: int, end: int, kept: dict[str, int]) -> None:
+        self.request = request
+        self.road = socket.socket(fileno=road)
+        self.end = socket.socket(fileno=end)
+        self.kept = kept
+
+    def close(self) -> None:
+        """It has come, or will not come any more."""
+        self.road.close()
+        close_all(list(self.kept.values()))
+        self.kept.clear()
+
+
 class Ward(Loop):
     """One container's part of the warden's loop; what its shim takes for the loop. `stop` ends the part."""
 
-    __slots__ = ("_keys", "_loop", "_mark", "_mover", "_since", "_warden", "_watched", "over", "shim")
+    __slots__ = ("_keys", "_loop", "_mark", "_mover", "_since", "_warden", "_watched", "entry", "over", "shim")
 
     def __init__(self, loop: Loop, warden: Warden) -> None:
         self._loop = loop
@@ -47,6 +65,7 @@ class Ward(Loop):
         self._since = 0.0
         self.child = None
         self.over = False
+        self.entry: Entry | None = None
         self.shim: Shim | None = None
 
     def watch(self, fd: int, mask: int, handler: Handler) -> None:
@@ -86,9 +105,10 @@ class Ward(Loop):
 
     def leave_when_busy(self, shim: Shim) -> None:
         """Have the container get a shim of its own once it is busy."""
-        self._mover = Mover(shim, OWN, self._given)
+        self._mover = Mover(shim, OWN, self.give_up)
 
-    def _given(self) -> None:
+    def give_up(self) -> None:
+        """Somebody else has it."""
         self.over = True
         if self.shim is not None:
             self.shim.keeper.hang_up()
@@ -136,35 +156,50 @@ class Warden:
             self._loop.forget(self._end.fileno())
             self._end.close()
             self._perhaps_end()
-        elif message["do"] == "take" and "starved" not in message:  # else its keeper sees nobody take it
-            self._take(message, fds)
+        elif message["do"] == "expect" and "starved" not in message:  # else nobody is there for it to be given to
+            self._expect(message, fds)
         close_all(fds)
 
-    def _take(self, message: Message, fds: list[int]) -> None:
-        """Serve one more container.
+    def _expect(self, message: Message, fds: list[int]) -> None:
+        """A container is about to come.
 
         Args:
-            message: "request" as of `scow.shim.succession.main`, "quiet" if it is to move once it is quiet; "kept":
-                names of what the keeper held; "handed": see `Handed`.
-            fds: connection to the keeper, what was kept, what was handed over.
+            message: "request" as of `scow.shim.succession.main`, with "quiet" if it is to move once it is quiet;
+                "kept": names of what the keeper holds.
+            fds: the road it comes by, the connection to the keeper, what is kept.
         """
         ward = Ward(self._loop, self)
-        end = socket.socket(fileno=fds.pop(0))
-        kept = {name: fds.pop(0) for name in message["kept"]}
-        request = message["request"]
-
-        def take() -> None:
-            shim = ward.shim = Shim(request, end, self._permitted, ward)
-            succession.take_over(shim, kept, Handed(message["handed"], fds))
-            if request.get("quiet") is None:
-                ward.leave_when_busy(shim)
-            else:
-                proc.set_title("scow-shim")
-                retire(shim)
-
+        road, end, *kept = fds
+        fds.clear()
+        ward.entry = Entry(message["request"], road, end, dict(zip(message["kept"], kept, strict=True)))
         self._wards.add(ward)
-        self.run(ward, take)
-        close_all(list(kept.values()))
+        ward.watch(road, READ, lambda _events: self._take(ward))
+
+    def _take(self, ward: Ward) -> None:
+        """Take up what comes by the road."""
+        entry = ward.entry
+        if entry is None:
+            return
+        told, fds = protocol.receive(entry.road)
+        ward.forget(entry.road.fileno())
+        if told is None or "starved" in told:  # it stays where it is
+            ward.over = True
+            return
+        shim = ward.shim = Shim(entry.request, entry.end, self._permitted, ward)
+        begin = succession.take_over(shim, entry.kept, Handed(told, fds))
+        try:
+            protocol.send(entry.road, {"event": "taken"})
+        except (BrokenPipeError, ConnectionResetError):  # it could not wait, or has died, which the keeper sees
+            ward.give_up()
+            return
+        ward.entry = None
+        entry.close()
+        begin()
+        if entry.request.get("quiet") is None:
+            ward.leave_when_busy(shim)
+        else:
+            proc.set_title("scow-shim")
+            retire(shim)
 
     def run(self, ward: Ward, action: Callable[[], None]) -> None:
         """Do something for one container, such that the others do not notice whatever comes of it."""
@@ -191,8 +226,13 @@ class Warden:
         ward.over = True
         self._wards.discard(ward)
         try:
+            if ward.entry is not None:
+                ward.forget(ward.entry.road.fileno())
+                ward.entry.close()
             if ward.shim is not None:
                 ward.shim.leave()
+            elif ward.entry is not None:
+                ward.entry.end.close()
         except OSError as error:  # a descriptor that was not what it was thought to be: better lost than all the others
             print(f"{ward.shim and ward.shim.id}: {error}", file=sys.stderr, flush=True)
         ward.clear()
