@@ -2,7 +2,7 @@
 
 Whoever has it asks the keeper, which finds or makes the next one and lays a road between the two. Sockets go over it as
 they are: nobody who is connected, connecting or attached notices. Everything else the next one finds as if this one had
-been killed (`scow.shim.succession`). Until it has said that it has the container, this one keeps everything, and goes on
+been killed (`scow.shim.succession`). Until it has said that it has the container, this one keeps all of it, and goes on
 if it says nothing: whichever of the three is killed at whatever moment, one of the two has it.
 
 ::
