@@ -263,8 +263,6 @@ def title_of(pid: int) -> bytes:
 
 
 def test_nobody_notices_who_dies(own_world: World) -> None:
-    # Every container that lives long enough changes hands, too.
-    own_world.options = ("--shared-supervisors-after", "0")
     own_world.start()
     own_world.scow("image", "bootstrap", "busybox")
     before = footprint.data_files(own_world)

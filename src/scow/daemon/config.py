@@ -114,7 +114,7 @@ OPTIONS: tuple[Option, ...] = (
         "What starts need is made ahead for so many containers, as demand asks; 0: for none",
     ),
     Option("--pool-rate", "pool-rate", "number", RATE, "Sandboxes for containers to start in made ahead in a second"),
-    Option("--shared-supervisors", "shared-supervisors", "flag", True, "Let quiet containers share a supervisor"),
+    Option("--shared-supervisors", "shared-supervisors", "flag", False, "Let quiet containers share a supervisor"),
     Option(
         "--shared-supervisors-after",
         "shared-supervisors-after",

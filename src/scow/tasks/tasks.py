@@ -76,7 +76,7 @@ class Tasks:
     ) -> None:
         self._root = exec_root.absolute()
         self._pool = pool or SandboxPool()
-        self._shared = shared or SharedSupervisors()
+        self._shared = shared or SharedSupervisors(most=0)
         self._folder = self._root / "tasks"
         self._keeper: KeeperHandle | None = None
         self._introductions: asyncio.Task[None] | None = None
