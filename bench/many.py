@@ -4,7 +4,6 @@
 """
 
 import argparse
-import contextlib
 import os
 import statistics
 import sys
@@ -22,30 +21,12 @@ from report import Report, children, pss, quiet, timed
 from starts import Starts, cli
 from wire import Wire
 
-from scow.tasks.pool import QUIET
 from support.world import World
 
 
 def shims(world: World) -> list[int]:
-    """Processes of the keeper that supervise: a container's first process may be its child, too, but is in a namespace
-    of its own."""
-    return [pid for pid in children(world.keeper_pid()) if _is_ours(pid)]
-
-
-def _is_ours(pid: int) -> bool:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"scow-")
-    return False
-
-
-def settled(world: World) -> None:
-    """Wait until quiet containers share their supervisors: their number has stopped falling."""
-    found, since = len(shims(world)), time.monotonic()
-    while time.monotonic() - since < 2 * QUIET:
-        time.sleep(0.5)
-        now = len(shims(world))
-        if now != found:
-            found, since = now, time.monotonic()
+    """Processes of the keeper that may be a container's."""
+    return children(world.keeper_pid())
 
 
 def memory_of(world: World) -> float:
@@ -83,7 +64,6 @@ def memory(world: World, report: Report, peers: Peers, count: int) -> None:
         return
     before = memory_of(world)
     with crowd(world, count):
-        settled(world)
         report.put(name, "MB", (memory_of(world) - before) / count)
         report.put(f"  of which shims, PSS, at {count}", "MB", sum(map(pss, shims(world))) / count)
     if peers.podman is not None:
@@ -153,7 +133,6 @@ def live(world: World, count: int) -> None:
 
     each("create", count, lambda _number: create())
     each("start", count, lambda number: api.ask("POST", f"/containers/{made[number]}/start"))
-    settled(world)
     grown = (memory_of(world) - before) / count
     files = {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in
              (("daemon", world.process.pid), ("keeper", world.keeper_pid()))}  # fmt: skip

@@ -14,7 +14,7 @@ import pytest
 from scow.api.streams import Decoder
 from scow.linux.overlay import overlay_mount
 from scow.tasks.attachment import Attachment
-from scow.tasks.pool import MOST, SandboxPool, SharedSupervisors
+from scow.tasks.pool import MOST, SandboxPool
 from scow.tasks.spec import default_spec
 from scow.tasks.task import ExitStatus, Task
 from scow.tasks.tasks import LaunchRequest, Tasks
@@ -45,7 +45,6 @@ class World:
         (self.lower / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
         #: SCOW_POOL_SIZE=0 has every start do everything itself.
         self.pool = SandboxPool(most=int(os.environ.get("SCOW_POOL_SIZE", MOST)), parent=f"/{PARENT}")
-        self.shared = SharedSupervisors()
         self._layers = 0
         self.upper = folder
 
@@ -102,7 +101,7 @@ class World:
         """Run `scenario` with open tasks; afterwards nothing of it may be left."""
 
         async def main() -> None:
-            tasks = Tasks(self.exec_root, self.pool, self.shared)
+            tasks = Tasks(self.exec_root, self.pool)
             await tasks.open()
             try:
                 async with asyncio.timeout(DEADLINE):

@@ -16,7 +16,7 @@ from typing import Any
 from scow import __version__
 from scow.errors import InvalidArgument
 from scow.logs.driver import DRIVERS
-from scow.tasks.pool import MOST, QUIET, RATE
+from scow.tasks.pool import MOST, RATE
 
 DEFAULT_DATA_ROOT = "/var/lib/scow"
 DEFAULT_EXEC_ROOT = "/run/scow"
@@ -114,14 +114,6 @@ OPTIONS: tuple[Option, ...] = (
         "What starts need is made ahead for so many containers, as demand asks; 0: for none",
     ),
     Option("--pool-rate", "pool-rate", "number", RATE, "Sandboxes for containers to start in made ahead in a second"),
-    Option("--shared-supervisors", "shared-supervisors", "flag", False, "Let quiet containers share a supervisor"),
-    Option(
-        "--shared-supervisors-after",
-        "shared-supervisors-after",
-        "number",
-        QUIET,
-        "Seconds of quiet after which a container does; longer for one that keeps becoming busy",
-    ),
     Option("--live-restore", "live-restore", "flag", False, "Leave containers running when the daemon stops"),
     Option(
         "--shutdown-timeout", "shutdown-timeout", "number", 15, "Seconds containers get to stop when the daemon does"
@@ -290,7 +282,6 @@ def check(config: Config) -> None:
         ("mtu", 0),
         ("pool-size", 0),
         ("pool-rate", 1),
-        ("shared-supervisors-after", 0),
     )
     for key, least in numbers:
         if config.number(key) < least:

@@ -26,7 +26,7 @@ from scow.snapshots import overlay
 from scow.snapshots.overlay import OverlaySnapshotter
 from scow.snapshots.plain import PlainSnapshotter
 from scow.snapshots.snapshotter import Snapshotter
-from scow.tasks.pool import SHARED, SandboxPool, SharedSupervisors
+from scow.tasks.pool import SandboxPool
 from scow.tasks.tasks import Tasks
 from scow.volumes.service import Volumes
 
@@ -100,7 +100,7 @@ def _assemble(config: Config) -> Engine:
     images = Images(content, snapshots)
     networks = Networks(root / "networks", config.exec_root, network_config(config), events)
     volumes = Volumes(root / "volumes", events)
-    tasks = Tasks(config.exec_root, pool_config(config), shared_config(config))
+    tasks = Tasks(config.exec_root, pool_config(config))
     registry = Registry(registry_config(config))
     containers = Containers(
         root,
@@ -203,12 +203,6 @@ def pool_config(config: Config) -> SandboxPool:
         rate=config.number("pool-rate"),
         shm_size=parse_bytes(config.text("default-shm-size")),
     )
-
-
-def shared_config(config: Config) -> SharedSupervisors:
-    """Which containers share a supervisor."""
-    most = SHARED if config.flag("shared-supervisors") else 0
-    return SharedSupervisors(most, config.number("shared-supervisors-after"))
 
 
 def containers_config(config: Config, driver: str) -> ContainersConfig:

@@ -22,7 +22,6 @@ from scow.keeper.orphans import reap
 from scow.keeper.pool import Pool
 from scow.keeper.protocol import LOCK_NAME, SOCKET_NAME, code
 from scow.keeper.shims import Shims
-from scow.keeper.wardens import Wardens
 from scow.keeper.warm import warm
 from scow.linux import proc
 from scow.linux.constants import PR_SET_CHILD_SUBREAPER, PR_SET_DUMPABLE
@@ -30,7 +29,7 @@ from scow.linux.fds import close_all_but
 from scow.runtime.create import own_capabilities
 from scow.shim import protocol, succession
 from scow.shim.loop import BREATH, READ, Loop
-from scow.shim.process import turn_deaf
+from scow.shim.main import turn_deaf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ class Keeper:
         self.nursery = Nursery(self.permitted)
         self.code = code()
         self.connections: set[socket.socket] = set()
-        self.wardens = Wardens(self.loop, self._fork_warden)
-        self.shims = Shims(self.loop, self._fork_successor, self.wardens, self._perhaps_end)
+        self.shims = Shims(self.loop, self._fork_successor, self._perhaps_end)
         self.pool = Pool(self.loop, self._park)
         self.forked: set[int] = set()  # shims of all kinds; other children are orphans
         self.ending = False
@@ -103,8 +101,6 @@ class Keeper:
             self._launch(message, fds)
         elif message["do"] == "pool":
             self.pool.configure(message)
-        elif message["do"] == "wardens":
-            self.wardens.configure(message)
         elif message["do"] == "count":
             told = {"trouble": self.trouble} if self.trouble else {}
             with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
@@ -134,7 +130,6 @@ class Keeper:
 
     def _launch(self, request: Message, fds: list[int]) -> None:
         """Hand a request to a shim; a control socket that closes without a word tells of failure."""
-        request["quiet"] = self.wardens.quiet(0)
         try:
             while True:
                 end = self._shim(request["parked"])
@@ -166,9 +161,6 @@ class Keeper:
         with theirs:
             self.forked.add(self.nursery.fork(theirs))
             return ours
-
-    def _fork_warden(self, end: socket.socket) -> None:
-        self.forked.add(self.nursery.warden(end))
 
     def _park(self, end: socket.socket, first: Message, parent: str | None) -> int:
         pid = self.nursery.park(end, first, parent)

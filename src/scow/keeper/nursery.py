@@ -9,7 +9,6 @@ makes its children the keeper's, who reaps them.
     keeper                                    nursery
     {"first", "parent"}                   ──▶ what the next ones park
     "p" or "c" + the shim's socket        ──▶ forks a shim that parks a child, or not
-    "w" + its socket                      ──▶ forks a warden
                                           ◀── its pid, or "-" and an errno
 """
 
@@ -24,8 +23,7 @@ from scow.linux import proc
 from scow.linux.fds import close_all_but, receive_with_fds, send_with_fds
 from scow.linux.namespaces import fork_sibling
 from scow.runtime import documents
-from scow.shim import process as shim
-from scow.shim import warden
+from scow.shim import main as shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from scow.shim.protocol import Message
 
 _PACKET = 128 << 10
-_PARK, _COLD, _WARDEN = b"p", b"c", b"w"
+_PARK, _COLD = b"p", b"c"
 
 
 class Nursery:
@@ -61,10 +59,6 @@ class Nursery:
     def fork(self, end: socket.socket) -> int:
         """Fork a shim that does everything from the beginning; see `park`."""
         return self._ask(_COLD, end)
-
-    def warden(self, end: socket.socket) -> int:
-        """Fork a process that is given containers over `end`; see `park`."""
-        return self._ask(_WARDEN, end)
 
     def ended(self, pid: int) -> bool:
         """A child of the keeper has ended; True if it was a nursery."""
@@ -134,9 +128,7 @@ def _serve(end: socket.socket, permitted: int) -> None:
         except OSError as error:
             answer = b"-%d" % (error.errno or 0)
         else:
-            if pid == 0 and data == _WARDEN:
-                _be_warden(theirs, permitted)
-            elif pid == 0:
+            if pid == 0:
                 _be_shim(theirs, permitted, first if data == _PARK else None, parent)
             answer = b"%d" % pid
         theirs.close()
@@ -144,10 +136,6 @@ def _serve(end: socket.socket, permitted: int) -> None:
             end.send(answer)
         except (BrokenPipeError, ConnectionResetError):  # the keeper was killed
             return
-
-
-def _be_warden(end: socket.socket, permitted: int) -> NoReturn:
-    become({end.fileno()}, lambda: warden.main(end, permitted))
 
 
 def _be_shim(end: socket.socket, permitted: int, first: Message | None, parent: str | None) -> NoReturn:

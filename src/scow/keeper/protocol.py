@@ -6,7 +6,6 @@
     (socketpair inherited, or connected)        ◀──  {"event": "keeper", "pid": …, "code": …}
     {"do": "shim", …} + control, root, … sockets ──▶ forks; the shim answers on its control socket
     {"do": "pool", "most", "rate", "first"}      ──▶ keeps sandboxes ready, see `scow.keeper.pool`
-    {"do": "wardens", "most", "quiet"}           ──▶ gives quiet containers to them, see `scow.keeper.wardens`
     {"n": 1, "do": "count"}                      ──▶ {"n": 1, "ready", "wanted", "most"}
     {"do": "end"}                                ──▶ exits; shims stay
 

@@ -14,14 +14,12 @@ import sys
 from scow.keeper.orphans import Orphans
 from scow.shim import protocol
 from scow.shim.child import PROCESS
-from scow.shim.handover import OWN
 from scow.shim.loop import READ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scow.keeper.wardens import Warden, Wardens
     from scow.shim.loop import Loop
     from scow.shim.protocol import Message
 
@@ -36,9 +34,7 @@ MOST_KEPT = 8
 class Charge:
     """One container's shim. `forked`: its parent is this keeper; `attempts`: successors since one served."""
 
-    __slots__ = (
-        "attempts", "directory", "end", "forked", "id", "kept", "next", "next_end", "returned", "warden", "watched",
-    )  # fmt: skip
+    __slots__ = ("attempts", "directory", "end", "forked", "id", "kept", "watched")
 
     def __init__(self, id: str, directory: str, end: socket.socket, forked: bool) -> None:  # noqa: A002
         self.id = id
@@ -48,10 +44,6 @@ class Charge:
         self.kept: dict[str, int] = {}
         self.watched: list[tuple[int, int]] = []
         self.attempts = 0
-        self.returned = 0  # times it came back from a warden, or could not stay in one
-        self.warden: Warden | None = None
-        self.next: Warden | None = None  # where it has a place, while it changes hands
-        self.next_end: socket.socket | None = None
 
 
 class Shims:
@@ -62,9 +54,8 @@ class Shims:
         fewer: called when there is one less.
     """
 
-    def __init__(self, loop: Loop, fork: Fork, wardens: Wardens, fewer: Callable[[], None]) -> None:
+    def __init__(self, loop: Loop, fork: Fork, fewer: Callable[[], None]) -> None:
         self._loop = loop
-        self._wardens = wardens
         self._fork = fork
         self._fewer = fewer
         self._charges: dict[str, Charge] = {}
@@ -100,14 +91,14 @@ class Shims:
             fds: socket of the daemon, and the pidfd it has of the first process, if it has one.
         """
         charge = self._charges.get(directory)
-        while charge is not None and self._charges.get(directory) is charge:
+        if charge is not None:
             try:
                 protocol.send(charge.end, {"event": "serve"}, fds)
             except (BlockingIOError, BrokenPipeError, ConnectionResetError):
-                if self._hear(charge, fds):  # what it said last comes first
-                    continue
-            return
-        if charge is None:
+                # What it said last comes first.
+                while self._charges.get(directory) is charge and self._hear(charge, fds):
+                    pass
+        else:
             self._begin(Charge(id, directory, socket.socket(), False), fds)
 
     def _watch(self, charge: Charge) -> None:
@@ -128,9 +119,6 @@ class Shims:
             print(f"keeper: {charge.id}: {error}", file=sys.stderr, flush=True)
             return True
         try:
-            if message is None and charge.next_end is not None:  # killed on the way: perhaps it has been taken
-                self._move(charge)
-                return True
             if message is None:
                 self._gone(charge, daemon or [])
                 return False
@@ -143,12 +131,6 @@ class Shims:
                 self._tell_ends(charge, [(int(pid), int(started)) for pid, started in message["processes"]])
             elif message.get("do") == "done":
                 self._forget(charge)
-            elif message.get("do") == "move":
-                self._place(charge, message["to"] == OWN)
-            elif message.get("do") == "stay":
-                self._release(charge)
-            elif message.get("do") == "moved":
-                self._move(charge)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -178,50 +160,9 @@ class Shims:
             self.orphans.watch(name, tell)
         self._say(charge, {"event": "noted"})
 
-    def _place(self, charge: Charge, alone: bool) -> None:
-        """Whoever has a container wants it to change hands: find it a place, and lay the road there."""
-        self._release(charge)
-        charge.next = self._wardens.reserve(alone)
-        if charge.next is not None:
-            charge.next_end, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            road, arrival = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with end, road, arrival:
-                request = self._request(charge) if alone else self._request(charge) | {"quiet": None}
-                expect = {"do": "expect", "request": request, "kept": list(charge.kept)}
-                fds = [arrival.fileno(), end.fileno(), *charge.kept.values()]
-                if self._wardens.tell(charge.next, expect, fds):
-                    self._say(charge, {"event": "move"}, [road.fileno()])
-                    return
-            self._release(charge)
-        self._say(charge, {"event": "stay"})
-
-    def _release(self, charge: Charge) -> None:
-        """It does not go there."""
-        self._wardens.leave(charge.next)
-        charge.next = None
-        if charge.next_end is not None:
-            charge.next_end.close()
-            charge.next_end = None
-
-    def _move(self, charge: Charge) -> None:
-        """Talk to whom it was given to. If that has not got it after all, its end is closed: then it was a kill."""
-        if charge.next is None or charge.next_end is None:
-            return
-        self._unwatch(charge)
-        charge.end.close()
-        charge.end, charge.next_end = charge.next_end, None
-        self._wardens.leave(charge.warden)
-        charge.warden, charge.next = charge.next, None
-        charge.returned += charge.warden.alone
-        self._watch(charge)
-
-    def _request(self, charge: Charge) -> Message:
-        quiet = self._wardens.quiet(charge.returned)
-        return {"id": charge.id, "directory": charge.directory, "forked": charge.forked, "quiet": quiet}
-
-    def _say(self, charge: Charge, message: Message, fds: list[int] | None = None) -> None:
+    def _say(self, charge: Charge, message: Message) -> None:
         with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
-            protocol.send(charge.end, message, fds)
+            protocol.send(charge.end, message)
 
     def _gone(self, charge: Charge, fds: list[int]) -> None:
         """A shim was killed: see whether it needs a successor."""
@@ -240,11 +181,7 @@ class Shims:
         for fd in fds[1:2]:
             self._keep(charge, PROCESS, os.dup(fd))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if charge.warden is not None:
-            charge.returned += not charge.warden.alone
-            self._wardens.leave(charge.warden)
-            charge.warden = None
-        request = self._request(charge)
+        request = {"id": charge.id, "directory": charge.directory, "forked": charge.forked}
         try:
             with theirs:
                 self._fork(theirs, request, charge.kept, fds[0] if fds else None)
@@ -274,9 +211,6 @@ class Shims:
         charge.watched = []
 
     def _close(self, charge: Charge) -> None:
-        self._release(charge)
-        self._wardens.leave(charge.warden)
-        charge.warden = None
         charge.end.close()
         for name in list(charge.kept):
             self._drop(charge, name)

@@ -12,7 +12,6 @@ from scow.linux.syscall import syscall
 _INFO = struct.Struct("=QQ11Ii")
 _GET_INFO = 0xC040FF0B
 _INFO_EXIT = 1 << 3
-_tells: bool | None = None
 
 
 def pidfd_open(pid: int) -> int:
@@ -64,20 +63,6 @@ def kill(pidfd: int) -> bool:
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """A copy of the process's descriptor number `fd`."""
     return syscall("pidfd_getfd", pidfd, fd, 0, what=f"fd {fd}")
-
-
-def tells_after_reaping() -> bool:
-    """Whether `exit_status` works here: tried once, with a child that is reaped by its number."""
-    global _tells
-    if _tells is None:
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        fd = pidfd_open(pid)
-        os.waitpid(pid, 0)
-        _tells = exit_status(fd) is not None
-        os.close(fd)
-    return _tells
 
 
 def exit_status(pidfd: int) -> int | None:

@@ -18,7 +18,7 @@ from scow.logs.options import cache_disabled, cache_options
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Protocol
+    from typing import Protocol
 
     from scow.logs.cursor import Cursor
 
@@ -40,19 +40,6 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Write what is held back and let the files go."""
-
-        @property
-        def can_be_left(self) -> bool:
-            """Whether another process can go on with this log, told what `begun` says."""
-
-        def begun(self) -> list[Any]:
-            """What there is of lines that are not complete; JSON, for `go_on` of the next."""
-
-        def go_on(self, begun: list[Any]) -> None:
-            """Go on where a writer left that gave `begun`."""
-
-        def leave(self) -> None:
-            """Let the files go as they are, for another to go on."""
 
     class Sink(Protocol):
         """What a process of its own writes a log to."""

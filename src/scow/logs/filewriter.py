@@ -9,7 +9,6 @@ from scow.logs.rotate import Rotation, remove_files
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from scow.logs.cursor import Cursor
     from scow.logs.options import Limits
@@ -138,24 +137,6 @@ class FileWriter:
         remove_files(self._path)
         self._shut()
         self._open()
-
-    @property
-    def can_be_left(self) -> bool:
-        """Whether another process may go on: nothing has to be said in the log that only this one knows."""
-        return not self._lost
-
-    def begun(self) -> list[Any]:
-        """For each stream (0 is none), what there is of a line that is not complete, as JSON; for `go_on`."""
-        raise AssertionError("every driver has its own")
-
-    def go_on(self, begun: list[Any]) -> None:
-        """Go on with the lines that another writer of the same log had begun."""
-        raise AssertionError("every driver has its own")
-
-    def leave(self) -> None:
-        """Let the file go, with nothing written: somebody goes on with it."""
-        self._rotation.close()
-        self._shut()
 
     def close(self) -> None:
         """Let the file go."""

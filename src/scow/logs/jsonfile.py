@@ -18,7 +18,6 @@ from scow.logs.options import limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from scow.logs.cursor import Cursor
 
@@ -26,8 +25,6 @@ _WINDOW = PIECE // 2
 _STREAMS = ("", "stdout", "stderr")
 _BEGIN = b'{"log":"'
 _TAIL = 64 << 10
-#: Bytes of unfinished lines that another process can be told of.
-_MOST_TOLD = 8 << 10
 #: Bytes that stand for themselves in JSON text; the newline too, which is treated last.
 _PLAIN = bytes(byte for byte in range(256) if byte == 10 or (byte >= 32 and byte not in b'"\\'))
 _REPLACING = "scow.logs.replace"
@@ -134,19 +131,6 @@ class JsonWriter(FileWriter):
             self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
         digits = f".{fraction:09d}".rstrip("0") if fraction else ""
         return f"{self._second[1]}{digits}Z"
-
-    @property
-    def can_be_left(self) -> bool:
-        """See `FileWriter.can_be_left`; what is told goes in one packet."""
-        return super().can_be_left and (self.cursor is not None or sum(map(len, self._pending)) <= _MOST_TOLD)
-
-    def begun(self) -> list[Any]:
-        """The bytes, as text of as many characters."""
-        return [text.decode("latin-1") for text in self._pending]
-
-    def go_on(self, begun: list[Any]) -> None:
-        """See `FileWriter.go_on`."""
-        self._pending = [text.encode("latin-1") for text in begun]
 
     def close(self) -> None:
         """Write the lines the container never finished, and let the file go."""

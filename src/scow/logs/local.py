@@ -18,7 +18,6 @@ from scow.logs.options import limits
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from scow.logs.cursor import Cursor
 
@@ -132,14 +131,6 @@ class LocalWriter(FileWriter):
             view = memoryview(data)
             for at in range(0, len(data), self._largest):
                 self._append(stream, view[at : at + self._largest], when_ns)
-
-    def begun(self) -> list[Any]:
-        """Whether the last chunk ended in the middle of a line."""
-        return list(self._middle)
-
-    def go_on(self, begun: list[Any]) -> None:
-        """See `FileWriter.go_on`."""
-        self._middle = list(begun)
 
     def _append(self, stream: int, data: bytes | memoryview, when_ns: int) -> None:
         flags = CONTINUES if self._middle[stream] else 0

@@ -6,8 +6,6 @@ from scow.errors import Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from scow.logs.cursor import Cursor
 
 
@@ -26,18 +24,6 @@ class NullWriter:
     def clear(self) -> None:
         """Raises Unsupported."""
         raise Unsupported("the none log driver keeps no log that could be cleared")
-
-    can_be_left = True
-
-    def begun(self) -> list[Any]:
-        """Nothing."""
-        return []
-
-    def go_on(self, begun: list[Any]) -> None:
-        """Nothing was begun."""
-
-    def leave(self) -> None:
-        """Nothing is held."""
 
     def close(self) -> None:
         """Nothing is held."""

@@ -118,7 +118,7 @@ class Setup:
         stdio: tuple[int, int, int] | None,
         permitted: int,
     ) -> Setup:
-        """The set-up a request for a shim stands for (see `scow.shim.process.main`); reads what lies in its directory.
+        """The set-up a request for a shim stands for (see `scow.shim.main.main`); reads what lies in its directory.
 
         Raises:
             OSError, ValueError: the config or the filter is not there, or is no config.

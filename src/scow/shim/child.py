@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import socket
 
     from scow.runtime.create import Following
-    from scow.shim.loop import Loop
     from scow.shim.protocol import Streams
     from scow.shim.streams import Stdio
 
@@ -138,21 +137,6 @@ class Child:
         if not self.terminal:
             kept |= {(STDOUT_NAME, STDERR_NAME)[stream - 1]: fd for fd, stream in sources.items()}
         return kept
-
-    def leave(self, loop: Loop) -> None:
-        """Close what is open for it here; it goes on, and somebody else has it, or will take it up."""
-        if self.following is not None:
-            loop.forget(self.following.channel.socket.fileno())
-            self.following.channel.close()
-            self.pipes.close()
-            for end, _wants in self.attachments:
-                end.close()
-        if self.stdio is not None:
-            self.stdio.leave()
-        if self.pidfd >= 0:
-            loop.forget(self.pidfd)
-            os.close(self.pidfd)
-            self.pidfd = -1
 
 
 def record_exec(directory: str, child: Child) -> None:

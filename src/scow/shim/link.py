@@ -90,17 +90,11 @@ class Link:
         """Nobody is to succeed this shim."""
         self._send({"do": "done"})
 
-    def tell(self, message: Message, fds: list[int] | None = None) -> bool:
-        """Whether it was told."""
+    def _send(self, message: Message, fds: list[int] | None = None) -> None:
+        # A keeper that cannot be told is dead, or has thousands of messages waiting: either way the next one will hear.
         if self._end is not None:
             with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
                 protocol.send(self._end, message, fds)
-                return True
-        return False
-
-    def _send(self, message: Message, fds: list[int] | None = None) -> None:
-        # A keeper that cannot be told is dead, or has thousands of messages waiting: either way the next one will hear.
-        self.tell(message, fds)
 
     @property
     def open(self) -> bool:

@@ -7,6 +7,7 @@ connected: containers, logs and records go on. It ends when its processes have e
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import errno
 import os
@@ -18,11 +19,12 @@ import time
 from scow.errors import EngineError
 from scow.fileio import atomic_write
 from scow.linux import pidfd, proc, pty
+from scow.linux.constants import PR_SET_CHILD_SUBREAPER
 from scow.linux.namespaces import open_namespace
 from scow.logs.driver import LogConfig
 from scow.runtime import documents
 from scow.runtime.cgroup import Cgroup
-from scow.runtime.create import adopt, begin, parked_group
+from scow.runtime.create import adopt, begin, park, parked_group, unpark
 from scow.runtime.exec import begin_exec, may_look
 from scow.runtime.init import Setup
 from scow.runtime.sync import Failed
@@ -45,13 +47,14 @@ if TYPE_CHECKING:
 
 #: Seconds after its start from which a container's memory is watched; what was before is counted.
 SETTLED = 0.005
+_IGNORED = (int(signal.SIGTERM), int(signal.SIGINT), int(signal.SIGHUP))
 
 
 class Shim:
     """One container, to be launched (`launch`) or taken up from a shim that was killed (`scow.shim.succession`).
 
     Args:
-        request: what the daemon asked the keeper for, see `scow.shim.process.main`.
+        request: what the daemon asked the keeper for, see `main`.
         end: to the keeper.
         permitted: capabilities this process holds.
     """
@@ -72,7 +75,6 @@ class Shim:
         self.exit: Message | None = None
         self.paused = False
         self.removed = False
-        self.settled = False  # the keeper has what is to survive us
         self.rootfs_fd = -1
         self.network_fd: int | None = None
         self._setup: Setup | None = None
@@ -80,10 +82,7 @@ class Shim:
         self.oom: oom.Watch | None = None
         self.held: list[int] = []
         self.first: Child | None = None
-        self.listener: socket.socket | None = None
         self.log: Any = None
-        #: Hears what the keeper says of a change of hands, None when it is gone.
-        self.hear_move: Callable[[str | None, list[int]], None] | None = None
 
     # ── the first process ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,9 +113,9 @@ class Shim:
             number, path = (error.errno or 0, error.filename) if isinstance(error, OSError) else (0, "")
             self._failed_to_launch(Failed("shim", number, str(path or ""), str(error)))
 
-    def listen(self, listener: socket.socket | None = None) -> None:
-        """Let daemons come; with the `listener` of a shim that hands over nobody finds the door closed."""
-        self.listener = listener or protocol.listen(self.directory, protocol.SOCKET_NAME)
+    def listen(self) -> None:
+        """Let daemons come."""
+        self.listener = protocol.listen(self.directory, protocol.SOCKET_NAME)
         self.loop.watch(self.listener.fileno(), READ, self._accept)
 
     def record_state(self, child: Child) -> None:
@@ -238,15 +237,10 @@ class Shim:
         Args:
             known: kills for memory that have been told, None: as many as there were.
         """
-        self.settled = True
         if self.cgroup is not None and self.exit is None:
             with contextlib.suppress(EngineError):  # its group was taken away: nothing is counted there any more
                 known = self.cgroup.oom_events() if known is None else known
-                self.oom = oom.Watch(self.loop, self.cgroup, self.tell_oom, known)
-
-    def tell_oom(self) -> None:
-        """Memory has run out."""
-        self._tell({"event": "oom"})
+                self.oom = oom.Watch(self.loop, self.cgroup, lambda: self._tell({"event": "oom"}), known)
 
     def join(self, child: Child, sources: list[tuple[int, int]], stdin: int | None) -> Stdio:
         """Serve a process's streams from now on."""
@@ -286,16 +280,13 @@ class Shim:
     def _reap(self) -> None:
         for pid, status in reaper.ended():
             child = self.children.get(pid)
-            if child is not None:  # else an orphan that came to us, the subreaper
-                self.reaped(child, status)
-
-    def reaped(self, child: Child, status: int) -> None:
-        """A child of this process has ended."""
-        while child.following is not None:
-            child.following.status = status
-            self._advance(child)
-        if child.pid in self.children:
-            self.ended(child, status)
+            if child is None:
+                continue  # an orphan that came to us, the subreaper
+            while child.following is not None:
+                child.following.status = status
+                self._advance(child)
+            if pid in self.children:
+                self.ended(child, status)
 
     def ended(self, child: Child, status: int | None) -> None:
         """Output first, so that whoever hears of the end finds the log whole; then the record; then the news.
@@ -332,7 +323,6 @@ class Shim:
             self._tell({"event": "exec_exit", "exec": child.exec_id, **told})
         if child.pidfd >= 0:
             os.close(child.pidfd)
-            child.pidfd = -1
         stdio.finish()
         self._perhaps_remove()
 
@@ -364,8 +354,6 @@ class Shim:
     # ── daemons ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _accept(self, _events: int) -> None:
-        if self.listener is None:
-            return
         try:
             connection, _ = self.listener.accept()
         except BlockingIOError:
@@ -384,10 +372,7 @@ class Shim:
         """From the keeper: somebody to be served, or what became of a process taken up."""
         if message is not None and message["event"] == "serve" and fds:
             self.greet(socket.socket(fileno=fds.pop(0)))
-        moving = message is not None and message["event"] in ("move", "stay")
-        if self.hear_move is not None and (moving or message is None):
-            self.hear_move(None if message is None else message["event"], fds)
-        if self.hear_ends is not None and not moving:
+        if self.hear_ends is not None:
             self.hear_ends(message, fds)
         close_all(fds)
 
@@ -486,7 +471,7 @@ class Shim:
         child = Child(exec_id, terminal, attachments)
         child.answer = (connection, int(message["n"]))
         stdio = None if terminal else child.pipes.make(bool(message["stdin"]))
-        container = self.container()
+        container = self._container()
         try:
             following = begin_exec(
                 self.first.pidfd,
@@ -506,20 +491,11 @@ class Shim:
         self._follow(child, following)
         record_exec(self.directory, child)
 
-    def may_look(self) -> bool:
-        """Whether processes of the container may look into others, see `scow.runtime.exec`."""
-        return may_look(self.container().spec)
-
-    def container(self) -> Setup:
+    def _container(self) -> Setup:
         """The container's config and filter, read when the first exec asks for them."""
         if self._setup is None:
             self._setup = Setup.load(self.request, -1, None, None, self.permitted)
         return self._setup
-
-    def forget_container(self) -> None:
-        """Give back what `container` takes, as long as no exec runs."""
-        if self._setup is not None and len(self.children) <= 1:
-            self._setup = None
 
     def _status(self) -> Message:
         first = self.first
@@ -565,22 +541,59 @@ class Shim:
             self.loop.forget(connection.fileno())
             connection.close()
 
-    def leave(self) -> None:
-        """Close everything, and end nothing: somebody else has the container, or will take it up."""
-        self.keeper.hang_up()
-        for connection in list(self.connections):
-            self._hang_up(connection)
-        if self.listener is not None:
-            self.loop.forget(self.listener.fileno())
-            self.listener.close()
-        if self.oom is not None:
-            self.oom.leave()
-        if self.log is not None:
-            self.log.leave()
-        for child in {*self.busy, *self.children.values()}:
-            child.leave(self.loop)
-        close_all(self.held)
-
 
 def _failure(error: Failed) -> Message:
     return {"stage": error.stage, "errno": error.errno, "path": error.path, "text": error.text}
+
+
+def main(end: socket.socket, permitted: int, first: Message | None = None, parent: str | None = None) -> None:
+    """Be a shim, in a process just forked for it (`scow.keeper.nursery`); returns when there is nothing left to do.
+
+    The request comes over `end`: {"id", "directory" (of the task; holds config.json and perhaps seccomp.bpf), "cgroup"
+    (path or null), "terminal", "stdin", "log" (LogConfig's fields or null), "network" (a descriptor of the namespace is
+    passed), "filter" (there is one), "attachments": [streams]} with the control socket, the root file system (a
+    detached mount), [the network namespace], and a socket per attachment.
+
+    Args:
+        end: to the keeper; if it closes before a request came there is none to serve.
+        permitted: capabilities this process holds.
+        first: park a child with this prepared (see `scow.runtime.prepare.split`), and tell the keeper when it is.
+        parent: cgroup below which the parked child has one.
+    """
+    loop = settle_in()
+    parked = None if first is None else park(first, parent, permitted)
+    try:
+        if parked is not None:
+            parked.advance()
+            with contextlib.suppress(BrokenPipeError):  # the keeper has gone
+                protocol.send(end, {"at": "parked"})
+        request, fds = protocol.receive(end)
+        if request is None:
+            # A keeper that hangs up without having read our word resets the connection; what it sent is still there.
+            request, fds = protocol.receive(end)
+    except BaseException:
+        request = None
+        raise
+    finally:
+        if parked is not None and request is None:
+            unpark(parked, parent)
+    if request is None:
+        return
+    shim = Shim(request, end, permitted, loop)
+    shim.launch(fds, parked)
+    loop.run()
+    shim.keeper.done()
+
+
+def settle_in() -> Loop:
+    """What every shim does first, besides what it has from the process it was forked from (`turn_deaf`)."""
+    os.setsid()
+    proc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    proc.set_title("scow-shim")
+    return Loop()
+
+
+def turn_deaf() -> None:
+    """Ignore what is meant for the daemon; what is forked from this process does, too."""
+    for number in _IGNORED:
+        _signal.signal(number, _signal.SIG_IGN)

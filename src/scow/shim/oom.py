@@ -72,18 +72,6 @@ class Watch:
             self._tell()
         self._loop.at(self, QUIET, self._over)
 
-    def counted(self) -> int:
-        """Kills that have been told of, for another watch to go on from."""
-        return max(self._known, self._cgroup.oom_events()) if self._in_burst else self._known
-
-    def leave(self) -> None:
-        """Let go, for another to watch."""
-        if self._fd >= 0:
-            self._loop.forget(self._fd)
-            os.close(self._fd)
-            self._fd = -1
-        self._loop.cancel(self)
-
     def _over(self) -> None:
         self._in_burst = False
         self._known = max(self._known, self._cgroup.oom_events())

@@ -43,8 +43,6 @@ MAX_PACKET = 128 << 10
 #: Largest document in a memfd or bundle file.
 MAX_DOCUMENT = 16 << 20
 MAX_FDS = 16
-#: Of them, those that one shim hands over to the next; the keeper adds its own.
-MOST_HANDED = 10
 
 SOCKET_NAME = "shim.sock"
 SPEC_NAME = "config.json"

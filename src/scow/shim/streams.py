@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Size of a chunk after which, and seconds of quiet after which, memory is given back.
 MUCH, QUIET = 64 << 10, 1.0
-#: Bytes that one read is worth where it is asked how busy a process keeps its shim.
-READ_COST = 4 << 10
 #: Bytes waiting for one attached socket at which the container is made to wait, and at which it goes on.
 HIGH, LOW = 1 << 20, 256 << 10
 #: Bytes waiting for the container's stdin at which no more is taken from those attached.
@@ -83,7 +81,6 @@ class Stdio:
         "drained",
         "input_ended",
         "log",
-        "moved",
         "terminal",
     )
 
@@ -108,7 +105,6 @@ class Stdio:
         self._flows = False
         self.terminal = terminal
         self.log = log
-        self.moved = 0  # bytes either way so far, and READ_COST for each time
         self.drained = drained
         self.input_ended: Callable[[], None] = _nothing  # called when no more input is wanted
         for fd in {*self._sources, *([stdin] if stdin is not None else [])}:
@@ -158,7 +154,6 @@ class Stdio:
         if not data:
             self._close_source(fd)
             return False
-        self.moved += len(data) + READ_COST
         if len(data) >= MUCH:
             self._much()
         if tap is None and self.log is not None:
@@ -277,7 +272,6 @@ class Stdio:
                 self.close_stdin()
             self._watch(attached)
         elif attached.wants.stdin and self._stdin is not None and not self._stdin_ends:
-            self.moved += len(data) + READ_COST
             self._stdin_pending += data
             self._write_stdin()
 
@@ -403,29 +397,6 @@ class Stdio:
         if self._finished and not self._attached:
             drained, self.drained = self.drained, _nothing
             drained()
-
-    def to_hand_over(self) -> list[tuple[socket.socket, Streams]] | None:
-        """Who is attached, and to what; None while something waits here that another process would not find."""
-        if self._stdin_pending or self._paused or self._ended:
-            return None
-        if any(attached.pending or attached.closing for attached in self._attached):
-            return None
-        return [(attached.socket, attached.wants) for attached in self._attached]
-
-    def leave(self) -> None:
-        """Close what is open here; whoever takes the process up has it too, and nothing ends by it."""
-        for attached in self._attached:
-            self._loop.cancel(attached)
-            self._loop.forget(attached.socket.fileno())
-            attached.socket.close()
-        self._attached.clear()
-        for fd in {*self._sources, *([] if self._stdin is None else [self._stdin])}:
-            self._loop.forget(fd)
-            os.close(fd)
-        self._sources.clear()
-        self._stdin = None
-        self._loop.cancel(self)
-        self._loop.cancel(self._quiet)
 
     def close(self) -> None:
         """Let go of everything at once."""

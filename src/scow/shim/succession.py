@@ -20,10 +20,8 @@ from scow.logs.driver import LogConfig
 from scow.runtime import documents
 from scow.shim import protocol
 from scow.shim.child import PROCESS, STDIN_NAME, TERMINAL, Child, reopen, reopen_of
-from scow.shim.handover import retire
 from scow.shim.loop import READ
-from scow.shim.main import Shim
-from scow.shim.process import settle_in
+from scow.shim.main import Shim, settle_in
 from scow.shim.tap import Tap
 
 #: Seconds in which a daemon that has the pidfd of a process comes with it.
@@ -31,10 +29,8 @@ PATIENCE = 2.0
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    from scow.shim.handover import Handed
     from scow.shim.protocol import Message
 
 
@@ -58,33 +54,6 @@ def main(end: socket.socket, permitted: int, request: Message, kept: dict[str, i
     shim.keeper.done()
 
 
-def take_over(shim: Shim, kept: dict[str, int], handed: Handed) -> Callable[[], None]:
-    """Be ready to take up a container that another shim hands over, such that this one can still go on with it.
-
-    Args:
-        kept: as of `main`; what is left in it afterwards is the caller's to close.
-
-    Returns:
-        What begins it, once the other one has given it up. The caller runs the loop.
-
-    Raises:
-        OSError, EngineError, ValueError, KeyError, TypeError: as of `Successor`.
-    """
-    shim.listen(handed.listener)
-    state = documents.load(f"{shim.directory}/{protocol.STATE_NAME}")
-    shim.request = {**state["request"], **shim.request}
-    successor = Successor(shim, state, kept, handed)
-
-    def begin() -> None:
-        for end in handed.daemons:
-            shim.greet(end)
-        successor.begin(None)
-        if shim.oom is not None and shim.oom.told:
-            shim.tell_oom()
-
-    return begin
-
-
 def _take_up(shim: Shim, kept: dict[str, int], daemon: int | None) -> None:
     try:
         state = documents.load(f"{shim.directory}/{protocol.STATE_NAME}")
@@ -94,7 +63,6 @@ def _take_up(shim: Shim, kept: dict[str, int], daemon: int | None) -> None:
     if state.get("started_at") and _is_mine(shim, daemon):
         shim.request = {**state["request"], **shim.request}
         Successor(shim, state, kept).begin(daemon)
-        retire(shim)
         shim.loop.run()
 
 
@@ -132,23 +100,18 @@ class Successor:
         OSError, EngineError, ValueError, KeyError, TypeError: the folder does not say enough, or the kernel refuses.
     """
 
-    def __init__(self, shim: Shim, state: dict[str, Any], kept: dict[str, int], handed: Handed | None = None) -> None:
+    def __init__(self, shim: Shim, state: dict[str, Any], kept: dict[str, int]) -> None:
         self.shim = shim
         self.state = state
         self.parents: dict[int, bool] = {}
         shim.paused = shim.cgroup is not None and shim.cgroup.exists and shim.cgroup.frozen()
         if shim.request["log"] is not None:
             shim.log = Tap(LogConfig(**shim.request["log"]), shim.directory, shim.loop)
-            if handed is not None and handed.begun is not None:
-                shim.log.go_on(handed.begun)
         self._take_first(kept)
-        if handed is not None and shim.first is not None and shim.first.stdio is not None:
-            for end, wants in handed.attached:
-                shim.first.stdio.attach(end, wants)
         for exec_id, told in _running_execs(shim.directory).items():
             self._take_exec(exec_id, told, str(state["boot"]))
         shim.keeper.keep()
-        shim.settle(None if handed is None else handed.known)
+        shim.settle(None)
 
     def _take_first(self, kept: dict[str, int]) -> None:
         shim, state = self.shim, self.state
@@ -161,8 +124,8 @@ class Successor:
         else:
             sources, stdin = reopen(shim.directory)
         shim.join(child, sources, stdin)
-        for name in list(kept):
-            os.close(kept.pop(name))  # ours have been opened anew
+        for name, fd in kept.items():
+            os.close(fd)  # ours have been opened anew
             if name == STDIN_NAME and stdin is None:
                 shim.keeper.drop(name)
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):

@@ -22,8 +22,6 @@ from scow.logs.driver import open_writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from scow.logs.driver import LogConfig, Writer
     from scow.shim.courier import Courier
     from scow.shim.loop import Loop
@@ -161,32 +159,6 @@ class Tap:
                 self.writer.write(stream, data, when_ns)
         except OSError as error:
             print(f"log: {error}", file=sys.stderr, flush=True)
-
-    @property
-    def can_be_left(self) -> bool:
-        """Whether another process can go on with it: not where one writes it that is a child of ours."""
-        return self.courier is None and (self.writer is None or self.writer.can_be_left)
-
-    def begun(self) -> list[Any] | None:
-        """What a writer that goes on has to be told (`go_on`): lines begun that no spool holds."""
-        return self.writer.begun() if self.writer is not None and self._cursor is None else None
-
-    def go_on(self, begun: list[Any]) -> None:
-        """Go on where another process left, which gave `begun`."""
-        if self.writer is not None:
-            self.writer.go_on(begun)
-
-    def leave(self) -> None:
-        """Close everything and write nothing: another process goes on with it."""
-        if self.writer is not None:
-            self.writer.leave()
-        if self._cursor is not None:
-            self._cursor.close()
-            self._cursor = None
-        for stream in (1, 2):
-            spool, self._spools[stream] = self._spools[stream], None
-            if spool is not None:
-                os.close(spool.fd)
 
     def clear(self) -> None:
         """Empty the log; what comes from now on goes on in it.

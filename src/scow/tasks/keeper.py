@@ -44,16 +44,16 @@ class KeeperHandle:
     """One keeper at a time; if it dies another is started.
 
     Args:
-        settings: what it is told first, see `scow.keeper.protocol`.
+        pool: what it is to keep ready, see `scow.keeper.pool`.
         replaced: called when another has been, which knows nothing of the shims there are.
 
     Attributes:
         started: the keeper was started by `open`, not found.
     """
 
-    def __init__(self, exec_root: Path, settings: list[Message], replaced: Callable[[], None]) -> None:
+    def __init__(self, exec_root: Path, pool: Message, replaced: Callable[[], None]) -> None:
         self._root = exec_root
-        self._settings = settings
+        self._pool = pool
         self._replaced = replaced
         self.started = False
         self._serving = False  # from the first `open` to `close`
@@ -71,8 +71,7 @@ class KeeperHandle:
         """
         async with self._lock:
             if await self._open() and self._connection is not None:
-                for message in self._settings:
-                    await self._connection.send(message)
+                await self._connection.send({"do": "pool", **self._pool})
             self._serving = True
 
     def _died(self) -> None:

@@ -1,4 +1,4 @@
-"""What the daemon wants of the keeper: sandboxes kept ready for which containers, supervisors shared by which."""
+"""What the daemon wants of the keeper's pool: how many sandboxes, and prepared for which containers."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,27 +9,8 @@ from scow.tasks.spec import DEFAULT_SHM_SIZE, default_spec
 
 #: Sandboxes kept ready at most, and made in a second.
 MOST, RATE = 8, 100
-#: Containers that share one supervisor at most, and the seconds for which they have to have been quiet.
-SHARED, QUIET = 32, 5
 #: Where the engine's containers have their cgroups.
 PARENT = "/scow"
-
-
-@dataclass(frozen=True, slots=True)
-class SharedSupervisors:
-    """Quiet containers share a supervisor, see `scow.keeper.wardens`.
-
-    Attributes:
-        most: containers in one; 0: each keeps its own.
-        quiet: seconds for which one has to be quiet.
-    """
-
-    most: int = SHARED
-    quiet: float = QUIET
-
-    def message(self) -> dict[str, Any]:
-        """What the keeper is told."""
-        return {"do": "wardens", "most": self.most, "quiet": self.quiet}
 
 
 @dataclass(slots=True)
@@ -58,7 +39,7 @@ class SandboxPool:
 
     def message(self) -> dict[str, Any]:
         """What the keeper is told."""
-        return {"do": "pool", "most": self.most, "rate": self.rate, "first": self.first()}
+        return {"most": self.most, "rate": self.rate, "first": self.first()}
 
     def suits(self, spec: dict[str, Any]) -> bool:
         """Whether a container of `spec` may take a sandbox of the pool."""

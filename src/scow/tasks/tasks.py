@@ -21,7 +21,7 @@ from scow.runtime.init import FILTER_NAME
 from scow.shim import protocol
 from scow.tasks.connection import Connection
 from scow.tasks.keeper import KeeperHandle
-from scow.tasks.pool import SandboxPool, SharedSupervisors
+from scow.tasks.pool import SandboxPool
 from scow.tasks.succession import introduce, succeed
 from scow.tasks.task import Task, TaskFailed, read_state, remove_folder, settle
 
@@ -68,15 +68,11 @@ class Tasks:
 
     Args:
         pool: what the keeper keeps ready, for containers whose start begins alike.
-        shared: which containers share a supervisor.
     """
 
-    def __init__(
-        self, exec_root: Path, pool: SandboxPool | None = None, shared: SharedSupervisors | None = None
-    ) -> None:
+    def __init__(self, exec_root: Path, pool: SandboxPool | None = None) -> None:
         self._root = exec_root.absolute()
         self._pool = pool or SandboxPool()
-        self._shared = shared or SharedSupervisors(most=0)
         self._folder = self._root / "tasks"
         self._keeper: KeeperHandle | None = None
         self._introductions: asyncio.Task[None] | None = None
@@ -92,7 +88,7 @@ class Tasks:
             System: the keeper cannot be started.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._keeper = KeeperHandle(self._root, [self._pool.message(), self._shared.message()], self._introduce)
+        self._keeper = KeeperHandle(self._root, self._pool.message(), self._introduce)
         # The keeper first: if it cannot be had, nothing has been taken up yet.
         await self._keeper.open()
         async with asyncio.TaskGroup() as group:
