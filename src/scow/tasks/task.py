@@ -161,15 +161,26 @@ class Task:
         self._take_execs(message.get("execs") or {})
         if message.get("exit") is not None:
             self._end(ExitStatus.from_json(message["exit"]))
-        elif self.pidfd < 0 and self.pid:
-            self._held = hold_output(str(self.directory))
-            # It may have ended meanwhile, but is the shim's zombie until the shim has told us: the number is still its.
-            with contextlib.suppress(ProcessLookupError):
-                self.pidfd = pidfd.pidfd_open(self.pid)
+        else:
+            # Without descriptors to spare it runs all the same: whoever needs the process tries again, and is told.
+            with contextlib.suppress(OSError):
+                self._hold()
         if message.get("removed"):
             _settle(self.removed)
         if self.pid:
             _settle(self.started)
+
+    def _hold(self) -> None:
+        """Take hold of the process, and of what it says for as long as nobody reads it.
+
+        Raises:
+            OSError: no descriptor to be had.
+        """
+        if self.pid and self.pidfd < 0 and not self.ended.done():
+            # It may have ended meanwhile, but is the shim's zombie until the shim has told us: the number is still its.
+            with contextlib.suppress(ProcessLookupError):
+                self.pidfd = pidfd.pidfd_open(self.pid)
+                self._held = hold_output(str(self.directory))
 
     def _take_execs(self, running: Mapping[str, Message]) -> None:
         for exec_id, told in running.items():
@@ -263,6 +274,7 @@ class Task:
         Raises:
             Conflict: it has ended.
         """
+        self._hold()
         if self.ended.done() or self.pidfd < 0:
             raise Conflict(f"container {self.id} is not running")
         if everyone:
