@@ -84,8 +84,16 @@ class LogReader:
 
     def _forward(self, parts: list[Part]) -> Iterator[Block]:
         for part in parts:
-            for batch in self._take(part, None).batches(self._stitcher):
+            for batch in self._up_to_now(self._take(part, None)):
                 yield from batch
+
+    def _up_to_now(self, file: LogFile) -> Iterator[list[Block]]:
+        """What is in the file at hand now: who writes faster than we read would keep us for ever."""
+        size = os.fstat(self._fd).st_size
+        for batch in file.batches(self._stitcher):
+            yield batch
+            if file.offset >= size:
+                return
 
     def _take(self, part: Part, offset: int | None) -> LogFile:
         """Make `part` the file at hand, to be read from `offset` or its beginning."""
@@ -110,7 +118,7 @@ class LogReader:
         kept: deque[Block] = deque()
         count = 0
         for part, offset in reversed(chosen):
-            for batch in self._take(part, offset).batches(self._stitcher):
+            for batch in self._up_to_now(self._take(part, offset)):
                 for block in batch:
                     count = _keep(kept, block, count, tail)
         for block in self._stitcher.flush() if finished else ():

@@ -68,3 +68,23 @@ def test_a_folder_that_is_gone_reads_as_empty(tmp_path):
         assert list(reader.read()) == []
         with pytest.raises(FileNotFoundError):
             reader.follow()
+
+
+@pytest.mark.parametrize("tail", [None, 0, 10])
+@pytest.mark.parametrize("driver", ["local", "json-file"])
+def test_a_writer_that_is_faster_does_not_keep_a_reader_for_ever(tmp_path, driver, tail):
+    config = LogConfig(driver, str(tmp_path / "log"), {"max-size": "1g"})
+    writer = fill(config, 10)
+
+    class Chased(LogReader):
+        """Whenever it has taken something, there is more."""
+
+        def _up_to_now(self, file):
+            for batch in super()._up_to_now(file):
+                for _ in range(20):
+                    writer.write(1, b"x" * 100_000 + b"\n", 99)
+                yield batch
+
+    with Chased(config) as reader:
+        assert len(list(reader.read(tail=tail))) <= 30
+    writer.close()
