@@ -36,3 +36,16 @@ def own_world(tmp_path: Path) -> Iterator[World]:
     """An engine of the test's own, not started yet: to be killed, restarted, filled and configured."""
     with World(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _clients_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "world" not in request.fixturenames:
+        yield
+        return
+    shared = request.getfixturevalue("world")
+    if not isinstance(shared, World):  # some files have a world of another kind
+        yield
+        return
+    with shared.clients_of_a_test():
+        yield

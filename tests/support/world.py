@@ -181,6 +181,14 @@ class World:
         self.errors = done.stderr.decode(errors="replace")
         return text
 
+    @contextlib.contextmanager
+    def clients_of_a_test(self) -> Iterator[None]:
+        """Clients made within the block end with it: in a long session their sockets would add up."""
+        before = len(self._clients)
+        yield
+        while len(self._clients) > before:
+            self._clients.pop().close()
+
     def here(self, function: Callable[[], T]) -> T:
         """Call `function` in this machine's network namespace, from a thread that steps in and ends there."""
         answer: list[T] = []

@@ -153,7 +153,13 @@ async def _follow(
     try:
         async for piece in _past(reader, form, tail, finished=False):
             yield piece
-        follower = await asyncio.to_thread(reader.follow)
+        try:
+            follower = await asyncio.to_thread(reader.follow)
+        except FileNotFoundError:  # the container has been removed meanwhile
+            for block in reader.rest():
+                if form.shows(block):
+                    yield form.render(block)
+            return
     finally:
         reader.close()
     wake = asyncio.Event()

@@ -160,11 +160,19 @@ class LogReader:
         if size:
             yield b"".join(batch)
 
+    def rest(self) -> Iterator[Block]:
+        """What has come since, of a log that was removed while it was read: nothing follows."""
+        if self._file is not None:
+            for batch in self._file.batches(self._stitcher):
+                yield from batch
+        yield from self._stitcher.flush()
+
     def follow(self) -> Follower:
         """What is written after the place reading has come to; call it when `blocks` (or `read`, `render`) is through,
         with ``finished=False``, or instead of them with ``blocks(tail=0)``.
 
         Raises:
+            FileNotFoundError: the log has been removed; see `rest`.
             OSError: no watch can be had.
         """
         return Follower(self._path, self._kind, self._fd, self._file, self._stitcher)

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 
 import pytest
 
@@ -88,3 +89,15 @@ def test_a_writer_that_is_faster_does_not_keep_a_reader_for_ever(tmp_path, drive
     with Chased(config) as reader:
         assert len(list(reader.read(tail=tail))) <= 30
     writer.close()
+
+
+def test_a_log_that_is_removed_while_it_is_read_ends_whole(config, tmp_path):
+    writer = fill(config, 3)
+    with LogReader(config) as reader:
+        list(reader.blocks(finished=False))
+        writer.write(1, b"last words", 99)
+        writer.close()
+        shutil.rmtree(tmp_path)
+        with pytest.raises(FileNotFoundError):
+            reader.follow()
+        assert b"".join(block.data for block in reader.rest()) == b"last words"

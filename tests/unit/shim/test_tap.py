@@ -1,5 +1,6 @@
 """From pipes into the log under kill -9: the shim's part is played by a forked child that is killed again and again."""
 
+import contextlib
 import errno
 import os
 import random
@@ -150,6 +151,7 @@ def test_a_kill_at_any_write(config, task, monkeypatch, how, step, size):
     os.set_blocking(out, False)
     chunks = [b"%d same\nsame\nsame\n" % number + b"open " * (number % 3) for number in range(12)]
     chunks[5] = b"z" * (PIECE + 30) + b"\nsame\n"
+    before = set(os.listdir("/proc/self/fd"))
     tap = Tap(config, str(task))
     with monkeypatch.context() as patch:
         crash_at(patch, step, how)
@@ -161,6 +163,9 @@ def test_a_kill_at_any_write(config, task, monkeypatch, how, step, size):
             at = chunks.index(chunk) + 1
         else:
             at = len(chunks)
+    for fd in set(os.listdir("/proc/self/fd")) - before:  # as the end of a process does
+        with contextlib.suppress(OSError):
+            os.close(int(fd))
     successor = Tap(config, str(task))
     for chunk in chunks[at:]:
         os.write(end, chunk)
