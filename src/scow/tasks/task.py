@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from scow.tasks.connection import Connection
 
 
+#: Attempts to remove a task's folder: a shim that is about to end may put one more file into it.
+REMOVALS = 5
+
+
 class TaskFailed(System):
     """A container or exec did not start.
 
@@ -467,7 +471,10 @@ def remove_folder(directory: Path) -> None:
     """Remove a task's folder; first what a successor goes by, so that none finds half of it. Blocking."""
     with contextlib.suppress(OSError):
         (directory / protocol.STATE_NAME).unlink()
-    shutil.rmtree(directory, ignore_errors=True)
+    for _ in range(REMOVALS):
+        shutil.rmtree(directory, ignore_errors=True)
+        if not directory.exists():
+            return
 
 
 def kill_leftovers(directory: Path) -> None:
