@@ -125,7 +125,7 @@ def _nothing_grows(own_world: World, life: Life) -> None:
     all_of_it(1)
     after = settled(daemon, before[0]), footprint.Vitals(keeper)
     for old, new in zip(before, after, strict=True):
-        assert new.descriptors <= old.descriptors + SLACK, (old, new, descriptors(daemon))
+        assert new.descriptors <= old.descriptors + SLACK, f"{old} {new}\n" + "\n".join(descriptors(daemon))
         assert new.threads <= old.threads + SLACK, (old, new)
         assert new.mounts == old.mounts
     assert after[0].resident <= before[0].resident + MAX_GROWTH, (before, after)

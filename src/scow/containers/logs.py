@@ -13,12 +13,13 @@ from pathlib import Path
 from scow.api.units import parse_time
 from scow.containers import tags
 from scow.containers.attach import AttachRequest
+from scow.containers.background import to_the_end
 from scow.containers.container import Container
 from scow.containers.context import Context
 from scow.errors import Conflict, InvalidArgument, System
 from scow.logs import options
 from scow.logs.driver import DRIVERS, LogConfig
-from scow.logs.reader import LogReader
+from scow.logs.reader import Follower, LogReader
 from scow.logs.render import Format
 from scow.logs.rotate import remove_files
 
@@ -138,9 +139,11 @@ def replay(context: Context, container: Container, request: AttachRequest, until
 async def _past(reader: LogReader, form: Format, tail: int | None, *, finished: bool = True) -> AsyncIterator[bytes]:
     pieces = reader.render(form, tail, finished)
     try:
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        # To the end also for a client that goes: what a thread opens after the reader was closed, nobody would close.
+        while (piece := await to_the_end(next, pieces, None)) is not None:
             yield piece
     finally:
+        pieces.close()
         if finished:
             reader.close()
 
@@ -154,7 +157,7 @@ async def _follow(
         async for piece in _past(reader, form, tail, finished=False):
             yield piece
         try:
-            follower = await asyncio.to_thread(reader.follow)
+            follower = await _opened(reader)
         except FileNotFoundError:  # the container has been removed meanwhile
             for block in reader.rest():
                 if form.shows(block):
@@ -175,7 +178,7 @@ async def _follow(
             if over and not finished:
                 finished = True
                 follower.finish()
-            data, more = await asyncio.to_thread(follower.render, form)
+            data, more = await to_the_end(follower.render, form)
             if data:
                 yield data
             if more:
@@ -188,6 +191,18 @@ async def _follow(
         with contextlib.suppress(asyncio.CancelledError):
             await ended
         follower.close()
+
+
+async def _opened(reader: LogReader) -> Follower:
+    """The reader's follower; closed again if nobody waits for it any more."""
+    made: list[Follower] = []
+    try:
+        await to_the_end(lambda: made.append(reader.follow()))
+    except asyncio.CancelledError:
+        for follower in made:
+            follower.close()
+        raise
+    return made[0]
 
 
 async def _woken(wake: asyncio.Event, until: int | None) -> bool:

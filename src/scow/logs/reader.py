@@ -20,7 +20,7 @@ from scow.logs.rotate import Part, open_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from scow.logs.driver import LogConfig
     from scow.logs.entry import Block, Entry
@@ -144,7 +144,7 @@ class LogReader:
             if form.shows(block):
                 yield from block.entries()
 
-    def render(self, form: Format, tail: int | None = None, finished: bool = True) -> Iterator[bytes]:
+    def render(self, form: Format, tail: int | None = None, finished: bool = True) -> Generator[bytes, None, None]:
         """The same as bytes for the wire, some hundred KiB at a time."""
         batch: list[bytes] = []
         size = 0
